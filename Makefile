@@ -1,0 +1,58 @@
+# Every target builds .venv first, if need be. `make PYTHON=python3.13 test` chooses an interpreter.
+
+BIN := .venv/bin
+READY := .venv/ready
+# Bytes and values in, values out: no line and no branch of these goes untested.
+PROVIDER := src/patinox/provider
+PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
+	$(PROVIDER)/secret.py $(PROVIDER)/assemble.py $(PROVIDER)/base.py \
+	$(PROVIDER)/local/types.py $(PROVIDER)/local/errors.py \
+	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
+	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py
+
+.PHONY: help setup run test check unit lint types coverage format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## the virtual environment
+
+run: $(READY) ## show the servers on this machine and ask one a question
+	$(BIN)/patinox status
+	$(BIN)/patinox chat "Hello! What is 3 + 4?"
+
+test: lint types coverage ## everything that CI checks
+
+check: lint types unit ## the inner loop, under two minutes
+
+unit: $(READY) ## the tests alone, without coverage
+	$(BIN)/pytest --numprocesses auto --quiet
+
+lint: $(READY) ## style and layout
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY) ## both type checkers
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+coverage: $(READY) ## the tests, with the coverage that they must reach
+	rm -rf .coverage
+	$(BIN)/coverage run -m pytest --numprocesses auto
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include=$$(echo '$(PURE)' | tr ' ' ,) --fail-under=100
+
+format: $(READY) ## rewrite to the house's layout
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## write requirements/dev.txt anew
+	scripts/lock
+
+clean: ## remove what these targets made
+	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+
+$(READY): requirements/dev.txt pyproject.toml scripts/setup
+	@scripts/setup
+	@touch $@

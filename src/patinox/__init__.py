@@ -1,0 +1,341 @@
+"""Every language model running on your machine, through one door.
+
+    async with LocalProvider() as local:
+        answer = await local.complete(CompletionRequest("llama3.2:3b", ["Hello"]))
+
+The floors, from the ground up; each imports only those below it:
+
+    provider.types, errors          values and what can go wrong
+    provider.base, assemble         what a provider offers; pieces into answers
+    provider.local.wire, dialects   bytes and words of the servers, free of I/O
+    provider.local.transport        the only place that touches the network
+    provider.local.service          one service at one address; ollama, lmstudio, ... are its kinds
+    provider.local.discovery        who runs here, and how they are
+    provider.local.coordinator      whom to ask, and whom next
+    cli, testing                    what people and tests see
+
+Names are imported when they are first used, so that `import patinox` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from patinox._version import __version__
+
+if TYPE_CHECKING:
+    from patinox.provider.base import (
+        CompletionStream,
+        ModelProvider,
+    )
+    from patinox.provider.config import (
+        Anthropic,
+        LMStudio,
+        Local,
+        Ollama,
+        OpenAI,
+        OpenRouter,
+        Provider,
+    )
+    from patinox.provider.embeddings import (
+        EmbeddingMatrix,
+    )
+    from patinox.provider.errors import (
+        AuthenticationError,
+        CapabilityNotSupported,
+        CloudModelRefused,
+        ConfigurationError,
+        ContextLengthExceeded,
+        InvalidRequest,
+        ModelMismatch,
+        ModelNotAvailable,
+        ProviderError,
+        RateLimited,
+    )
+    from patinox.provider.factory import (
+        create_default_provider,
+    )
+    from patinox.provider.local.config import (
+        Deadlines,
+        DiscoveryConfig,
+        EndpointConfig,
+        HealthCheckConfig,
+        LMStudioConfig,
+        LocalProviderConfig,
+        OllamaConfig,
+        ServiceConfig,
+    )
+    from patinox.provider.local.coordinator import (
+        LocalProvider,
+    )
+    from patinox.provider.local.discovery import (
+        ServiceDiscovery,
+    )
+    from patinox.provider.local.embedded import (
+        EmbeddedProvider,
+    )
+    from patinox.provider.local.environment import (
+        load_config,
+    )
+    from patinox.provider.local.errors import (
+        AllServicesFailed,
+        InvalidConfiguration,
+        LocalProviderError,
+        ModelNotFound,
+        ModelNotLoaded,
+        NetworkError,
+        ParseError,
+        ResponseTooLarge,
+        ServiceError,
+        ServiceNotFound,
+        ServiceTimeout,
+        ServiceUnavailable,
+        StreamInterrupted,
+    )
+    from patinox.provider.local.llamacpp import (
+        LlamaCppProvider,
+    )
+    from patinox.provider.local.lmstudio import (
+        LMStudioProvider,
+    )
+    from patinox.provider.local.ollama import (
+        OllamaProvider,
+    )
+    from patinox.provider.local.service import (
+        ServiceProvider,
+        ServiceSpec,
+    )
+    from patinox.provider.local.sync import (
+        SyncLocalProvider,
+    )
+    from patinox.provider.local.types import (
+        LocalService,
+        ServiceInfo,
+        ServiceMetrics,
+        ServiceStatus,
+        ServiceType,
+    )
+    from patinox.provider.secret import (
+        Secret,
+    )
+    from patinox.provider.types import (
+        CompletionChoice,
+        CompletionMessage,
+        CompletionRequest,
+        CompletionResponse,
+        EmbeddingRequest,
+        EmbeddingResponse,
+        ModelCapabilities,
+        ModelId,
+        ModelInfo,
+        QualityTier,
+        ReasoningDelta,
+        ResponseFinished,
+        ResponseStarted,
+        Source,
+        SpeedTier,
+        StreamEvent,
+        TextDelta,
+        Timings,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+    )
+
+__all__ = [
+    "AllServicesFailed",
+    "Anthropic",
+    "AuthenticationError",
+    "CapabilityNotSupported",
+    "CloudModelRefused",
+    "CompletionChoice",
+    "CompletionMessage",
+    "CompletionRequest",
+    "CompletionResponse",
+    "CompletionStream",
+    "ConfigurationError",
+    "ContextLengthExceeded",
+    "Deadlines",
+    "DiscoveryConfig",
+    "EmbeddedProvider",
+    "EmbeddingMatrix",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
+    "EndpointConfig",
+    "HealthCheckConfig",
+    "InvalidConfiguration",
+    "InvalidRequest",
+    "LMStudio",
+    "LMStudioConfig",
+    "LMStudioProvider",
+    "LlamaCppProvider",
+    "Local",
+    "LocalProvider",
+    "LocalProviderConfig",
+    "LocalProviderError",
+    "LocalService",
+    "ModelCapabilities",
+    "ModelId",
+    "ModelInfo",
+    "ModelMismatch",
+    "ModelNotAvailable",
+    "ModelNotFound",
+    "ModelNotLoaded",
+    "ModelProvider",
+    "NetworkError",
+    "Ollama",
+    "OllamaConfig",
+    "OllamaProvider",
+    "OpenAI",
+    "OpenRouter",
+    "ParseError",
+    "Provider",
+    "ProviderError",
+    "QualityTier",
+    "RateLimited",
+    "ReasoningDelta",
+    "ResponseFinished",
+    "ResponseStarted",
+    "ResponseTooLarge",
+    "Secret",
+    "ServiceConfig",
+    "ServiceDiscovery",
+    "ServiceError",
+    "ServiceInfo",
+    "ServiceMetrics",
+    "ServiceNotFound",
+    "ServiceProvider",
+    "ServiceSpec",
+    "ServiceStatus",
+    "ServiceTimeout",
+    "ServiceType",
+    "ServiceUnavailable",
+    "Source",
+    "SpeedTier",
+    "StreamEvent",
+    "StreamInterrupted",
+    "SyncLocalProvider",
+    "TextDelta",
+    "Timings",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+    "__version__",
+    "create_default_provider",
+    "load_config",
+]
+
+_HOMES = {
+    "patinox.provider.base": (
+        "CompletionStream",
+        "ModelProvider",
+    ),
+    "patinox.provider.config": (
+        "Anthropic",
+        "LMStudio",
+        "Local",
+        "Ollama",
+        "OpenAI",
+        "OpenRouter",
+        "Provider",
+    ),
+    "patinox.provider.embeddings": ("EmbeddingMatrix",),
+    "patinox.provider.errors": (
+        "AuthenticationError",
+        "CapabilityNotSupported",
+        "CloudModelRefused",
+        "ConfigurationError",
+        "ContextLengthExceeded",
+        "InvalidRequest",
+        "ModelMismatch",
+        "ModelNotAvailable",
+        "ProviderError",
+        "RateLimited",
+    ),
+    "patinox.provider.factory": ("create_default_provider",),
+    "patinox.provider.local.config": (
+        "Deadlines",
+        "DiscoveryConfig",
+        "EndpointConfig",
+        "HealthCheckConfig",
+        "LMStudioConfig",
+        "LocalProviderConfig",
+        "OllamaConfig",
+        "ServiceConfig",
+    ),
+    "patinox.provider.local.coordinator": ("LocalProvider",),
+    "patinox.provider.local.discovery": ("ServiceDiscovery",),
+    "patinox.provider.local.embedded": ("EmbeddedProvider",),
+    "patinox.provider.local.environment": ("load_config",),
+    "patinox.provider.local.errors": (
+        "AllServicesFailed",
+        "InvalidConfiguration",
+        "LocalProviderError",
+        "ModelNotFound",
+        "ModelNotLoaded",
+        "NetworkError",
+        "ParseError",
+        "ResponseTooLarge",
+        "ServiceError",
+        "ServiceNotFound",
+        "ServiceTimeout",
+        "ServiceUnavailable",
+        "StreamInterrupted",
+    ),
+    "patinox.provider.local.llamacpp": ("LlamaCppProvider",),
+    "patinox.provider.local.lmstudio": ("LMStudioProvider",),
+    "patinox.provider.local.ollama": ("OllamaProvider",),
+    "patinox.provider.local.service": (
+        "ServiceProvider",
+        "ServiceSpec",
+    ),
+    "patinox.provider.local.sync": ("SyncLocalProvider",),
+    "patinox.provider.local.types": (
+        "LocalService",
+        "ServiceInfo",
+        "ServiceMetrics",
+        "ServiceStatus",
+        "ServiceType",
+    ),
+    "patinox.provider.secret": ("Secret",),
+    "patinox.provider.types": (
+        "CompletionChoice",
+        "CompletionMessage",
+        "CompletionRequest",
+        "CompletionResponse",
+        "EmbeddingRequest",
+        "EmbeddingResponse",
+        "ModelCapabilities",
+        "ModelId",
+        "ModelInfo",
+        "QualityTier",
+        "ReasoningDelta",
+        "ResponseFinished",
+        "ResponseStarted",
+        "Source",
+        "SpeedTier",
+        "StreamEvent",
+        "TextDelta",
+        "Timings",
+        "ToolCall",
+        "ToolCallDelta",
+        "Usage",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from where it lives, once."""
+    if name not in _HOME:
+        msg = f"module 'patinox' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

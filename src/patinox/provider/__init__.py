@@ -1,0 +1,1 @@
+"""What every provider of language models shares; `patinox` itself exports the public names."""

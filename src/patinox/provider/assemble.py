@@ -1,0 +1,98 @@
+"""From events to a whole answer: the only place where pieces are joined."""
+
+from __future__ import annotations
+
+from patinox.provider.types import (
+    CompletionChoice,
+    CompletionMessage,
+    CompletionResponse,
+    ReasoningDelta,
+    ResponseFinished,
+    ResponseStarted,
+    StreamEvent,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
+
+
+class _Call:
+    """One tool call while its pieces come in."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def add(self, delta: ToolCallDelta) -> None:
+        self.id = self.id or delta.id or ""
+        self.name = self.name or delta.name or ""
+        self.arguments.append(delta.arguments)
+
+
+class Assembler:
+    """Joins the events of one answer; `response()` may be asked at any time."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._started = ResponseStarted(model="")
+        self._finished = ResponseFinished()
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, _Call] = {}
+
+    def add(self, event: StreamEvent) -> None:
+        """Take in one event."""
+        match event:
+            case TextDelta():
+                self._text.append(event.content)
+            case ReasoningDelta():
+                self._reasoning.append(event.reasoning)
+            case ToolCallDelta():
+                self._calls.setdefault(event.index, _Call()).add(event)
+            case ResponseStarted():
+                self._started = event
+            case ResponseFinished():
+                self._finished = event
+            case _:
+                pass
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far."""
+        return "".join(self._reasoning)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls so far, in the order of their index; a missing id is made from it."""
+        return tuple(
+            ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments))
+            for index, call in sorted(self._calls.items())
+        )
+
+    def response(self) -> CompletionResponse:
+        """Fold what has come into a response."""
+        message = CompletionMessage(
+            role="assistant",
+            content=self.text,
+            reasoning=self.reasoning,
+            tool_calls=self.tool_calls,
+        )
+        return CompletionResponse(
+            id=self._started.id,
+            created=self._started.created,
+            model=self._started.model,
+            service=self._started.service,
+            choices=(
+                CompletionChoice(message=message, finish_reason=self._finished.finish_reason),
+            ),
+            usage=self._finished.usage,
+            timings=self._finished.timings,
+            reason=self._started.reason,
+            attempts=self._started.attempts,
+        )

@@ -1,0 +1,121 @@
+"""What every provider offers, and the stream that all of them hand out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from patinox.provider.assemble import Assembler
+from patinox.provider.types import (
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ModelCapabilities,
+    ModelId,
+    ModelInfo,
+    StreamEvent,
+)
+
+
+class CompletionStream:
+    """An answer as it comes.
+
+    Use it as a context manager, so that leaving early hangs up and the server stops working:
+
+        async with provider.stream_completion(request) as stream:
+            async for event in stream:
+                print(event.text, end="")
+        print(stream.response.usage)
+
+    Attributes of interest: `text` so far, and `response`, the fold of the events so far.
+    """
+
+    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
+        """Wrap the events of one answer; nothing is sent before the first is asked for."""
+        self._events = events
+        self._assembler = Assembler()
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        """Enter; the request is sent when the first event is asked for."""
+        self._entered = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection, whatever has arrived by then."""
+        await self._events.aclose()
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """Go through the events as they come."""
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """Wait for the next event.
+
+        Raises:
+            RuntimeError: the stream was not entered with `async with`.
+            ProviderError: the answer failed; what had arrived stays in `text` and `response`.
+        """
+        if not self._entered:
+            msg = "Write `async with provider.stream_completion(request) as stream:` first."
+            raise RuntimeError(msg)
+        event = await anext(self._events)
+        self._assembler.add(event)
+        return event
+
+    async def collect(self) -> CompletionResponse:
+        """Take in every event that is still to come and return the whole answer."""
+        async for _ in self:
+            pass
+        return self.response
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far."""
+        return self._assembler.text
+
+    @property
+    def response(self) -> CompletionResponse:
+        """The answer so far; whole once the stream has ended."""
+        return self._assembler.response()
+
+
+@runtime_checkable
+class ModelProvider(Protocol):
+    """Something that answers with language models."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """List the models it has."""
+        ...
+
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        """Answer in one piece."""
+        ...
+
+    def stream_completion(self, request: CompletionRequest) -> CompletionStream:
+        """Answer piece by piece."""
+        ...
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Turn texts into vectors."""
+        ...
+
+    async def supports_model(self, model: ModelId | str) -> bool:
+        """Tell whether it has the model."""
+        ...
+
+    async def model_capabilities(self, model: ModelId | str) -> ModelCapabilities | None:
+        """Tell what the model can do, or `None` if it is not there."""
+        ...

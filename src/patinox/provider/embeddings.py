@@ -1,0 +1,107 @@
+"""Vectors as one flat block of 32-bit floats: small, fast, and free to hand to numpy."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+
+class EmbeddingMatrix(Sequence[list[float]]):
+    """Equally long vectors, one row each, in one `array('f')`.
+
+    It reads as a sequence of rows; `numpy.asarray(matrix)` shares the memory and does not copy.
+    The shape is `(len(matrix), matrix.dimensions)`.
+    """
+
+    __slots__ = ("_data", "_dimensions", "_rows")
+
+    def __init__(self, data: array[float], *, rows: int) -> None:
+        """Wrap `data`, the rows one after the other; its length must be a multiple of `rows`."""
+        if data.typecode != "f":
+            msg = f"the data must be an array('f'), not array({data.typecode!r})"
+            raise ValueError(msg)
+        if rows < 0 or (len(data) % rows if rows else len(data)):
+            msg = f"{len(data)} numbers do not make {rows} equal rows"
+            raise ValueError(msg)
+        self._data = data
+        self._rows = rows
+        self._dimensions = len(data) // rows if rows else 0
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Iterable[float]]) -> EmbeddingMatrix:
+        """Copy `rows` into one block.
+
+        Raises:
+            ValueError: the rows are not equally long.
+        """
+        data: array[float] = array("f")
+        lengths: list[int] = []
+        for row in rows:
+            before = len(data)
+            data.extend(row)
+            lengths.append(len(data) - before)
+        if len(set(lengths)) > 1:
+            msg = f"rows of {min(lengths)} to {max(lengths)} numbers do not make a matrix"
+            raise ValueError(msg)
+        return cls(data, rows=len(lengths))
+
+    @property
+    def dimensions(self) -> int:
+        """Length of each vector."""
+        return self._dimensions
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Describe the block to numpy, which then reads it in place."""
+        address, _ = self._data.buffer_info()
+        return {
+            "version": 3,
+            "shape": (self._rows, self._dimensions),
+            "typestr": "=f4",
+            "data": (address, False),
+        }
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return self._rows
+
+    @overload
+    def __getitem__(self, index: int) -> list[float]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[float]]: ...
+    def __getitem__(self, index: int | slice) -> list[float] | list[list[float]]:
+        """Return one vector, or a list of them for a slice."""
+        if isinstance(index, slice):
+            return [self._row(number) for number in range(*index.indices(self._rows))]
+        number = index + self._rows if index < 0 else index
+        if not 0 <= number < self._rows:
+            msg = f"row {index} of a matrix of {self._rows}"
+            raise IndexError(msg)
+        return self._row(number)
+
+    def __iter__(self) -> Iterator[list[float]]:
+        """Go through the vectors in order."""
+        return (self._row(number) for number in range(self._rows))
+
+    def __eq__(self, other: object) -> bool:
+        """Compare shape and numbers."""
+        if not isinstance(other, EmbeddingMatrix):
+            return NotImplemented
+        return self._rows == other._rows and self._data == other._data
+
+    def __hash__(self) -> int:
+        """Hash by content; the matrix is never changed."""
+        return hash((self._rows, self._data.tobytes()))
+
+    def __repr__(self) -> str:
+        """Tell the shape, not the numbers."""
+        return f"<EmbeddingMatrix {self._rows} x {self._dimensions}>"
+
+    def tolist(self) -> list[list[float]]:
+        """Copy into plain lists."""
+        return list(self)
+
+    def _row(self, number: int) -> list[float]:
+        start = number * self._dimensions
+        return self._data[start : start + self._dimensions].tolist()

@@ -1,0 +1,91 @@
+"""The provider that the configuration asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from patinox.provider.config import Anthropic, LMStudio, Local, Ollama, OpenAI, OpenRouter, Provider
+from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.environment import load_settings
+from patinox.provider.local.errors import InvalidConfiguration
+from patinox.provider.local.lmstudio import LMStudioProvider
+from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.registry import services
+from patinox.provider.local.variables import endpoint_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def create_default_provider(
+    environ: Mapping[str, str] | None = None, *, file: Path | None = None
+) -> LocalProvider | OllamaProvider | LMStudioProvider:
+    """Make the provider for what is configured; nothing is sent yet.
+
+    `PATINOX_MODEL_PROVIDER` decides, then `provider.default` of the file, then `OLLAMA_ENDPOINT`
+    and `LMSTUDIO_ENDPOINT`, in this order, unless `LOCAL_PROVIDER_PREFERENCE` names a service.
+    Without any of them it is the provider of everything local. A key alone selects nothing.
+
+    Args:
+        environ: the environment; `None` for the process's own.
+        file: the configuration file; `None` for `$PATINOX_CONFIG` or the user's.
+
+    Raises:
+        InvalidConfiguration: a value is wrong, or a cloud provider is chosen.
+    """
+    more = [
+        endpoint_variable(spec.endpoint_variable, spec.name)
+        for spec in services().values()
+        if spec.endpoint_variable
+    ]
+    settings = load_settings(environ, file=file, more=more)
+    return provider_from(settings.defaults.provider, settings.config)
+
+
+def provider_from(
+    variant: Provider, config: LocalProviderConfig | None = None
+) -> LocalProvider | OllamaProvider | LMStudioProvider:
+    """Make the provider that a variant describes; nothing is sent yet.
+
+    Args:
+        variant: what to make.
+        config: what a `Local` leaves open; for other variants it has no meaning.
+
+    Raises:
+        InvalidConfiguration: the variant is one of the cloud, or not known.
+    """
+    match variant:
+        case Local():
+            return LocalProvider(_local_config(variant, config or LocalProviderConfig()))
+        case Ollama():
+            return OllamaProvider(variant.endpoint, variant.config)
+        case LMStudio():
+            return LMStudioProvider(variant.endpoint, variant.config)
+        case OpenAI() | OpenRouter() | Anthropic():
+            raise InvalidConfiguration(
+                f"The cloud provider {variant.kind!r} is understood but not offered.",
+                hint="Choose local, ollama or lmstudio (PATINOX_MODEL_PROVIDER).",
+            )
+        case _:
+            raise InvalidConfiguration(
+                f"Nothing is known of how to make a provider from {type(variant).__name__}.",
+                hint="Make an object with the methods of `ModelProvider` yourself.",
+            )
+
+
+def _local_config(variant: Local, config: LocalProviderConfig) -> LocalProviderConfig:
+    config = replace(
+        config,
+        auto_discover=variant.auto_discover,
+        preferred_service=variant.preferred_service or config.preferred_service,
+    )
+    if variant.model_path is not None:
+        config = replace(config, model_paths=(variant.model_path, *config.model_paths))
+    if variant.endpoint is not None:
+        given = EndpointConfig.parse(variant.endpoint, setting="Local.endpoint")
+        config = replace(config, endpoints=(given, *config.endpoints))
+    return config

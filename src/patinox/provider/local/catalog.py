@@ -1,0 +1,43 @@
+"""A list of models that is fetched once for all who ask at the same time, and kept for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from patinox.provider.local.flight import SingleFlight
+from patinox.provider.types import ModelInfo
+
+Fetch = Callable[[], Awaitable[list[ModelInfo]]]
+Clock = Callable[[], float]
+
+
+class Catalog:
+    """The models of one service, `ttl` seconds fresh, with one fetch at a time."""
+
+    def __init__(self, fetch: Fetch, *, ttl: float, clock: Clock) -> None:
+        """Start empty; `clock` gives monotonic seconds."""
+        self._fetch = fetch
+        self._ttl = ttl
+        self._clock = clock
+        self._models: tuple[ModelInfo, ...] = ()
+        self._fetched_at: float | None = None
+        self._flight = SingleFlight(self._refresh)
+
+    async def get(self, *, fresh: bool = False) -> tuple[ModelInfo, ...]:
+        """Return the models; `fresh` asks the server even if the list is young.
+
+        Raises:
+            ProviderError: the server could not be asked; all who waited get the same error.
+        """
+        young = self._fetched_at is not None and self._clock() - self._fetched_at < self._ttl
+        if fresh or not young:
+            await self._flight.run()
+        return self._models
+
+    async def aclose(self) -> None:
+        """Stop a fetch that is under way."""
+        await self._flight.aclose()
+
+    async def _refresh(self) -> None:
+        self._models = tuple(await self._fetch())
+        self._fetched_at = self._clock()

@@ -1,0 +1,250 @@
+"""The configuration file `patinox.toml`: its shape, and reading it.
+
+    auto_discover = true              # look at the usual addresses
+    preferred_service = "ollama"      # ollama, lmstudio, llamacpp, embedded, auto, or a name below
+    model_paths = ["~/models"]        # relative to this file
+    default_model = "qwen3:4b"
+    allow_cloud = false
+    connection_pool_size = 64
+    monitor = true
+
+    [discovery]                       # DiscoveryConfig
+    discovery_timeout = 2.0           # seconds, as all times
+    [discovery.health_check]          # HealthCheckConfig
+    interval = 5.0
+
+    [ollama]                          # OllamaConfig; [lmstudio], [llamacpp], [embedded] are alike
+    endpoint = "192.168.1.5"          # not for [embedded]
+    api_key = "..."                   # then let nobody else read this file
+    timeout = 60
+    custom_params = { num_ctx = 8192 }
+    [ollama.deadlines]                # Deadlines
+    first_token = 120
+
+    [[endpoints]]                     # further servers
+    url = "http://10.0.0.7:8000"
+    service = "llamacpp"              # without it: whatever proves itself
+    name = "attic"
+
+    [provider]
+    default = "local"                 # local, ollama, lmstudio
+    timeout = 300                     # for every service that has none of its own
+    [provider.openai]                 # also [provider.openrouter], [provider.anthropic]
+    base_url = "https://api.openai.com/v1"
+
+An unknown key and a value of a wrong type are errors: a setting that does nothing would be worse.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import msgspec
+from msgspec.structs import replace
+
+from patinox.provider.config import KINDS, Anthropic, OpenAI, OpenRouter
+from patinox.provider.local.config import (
+    DiscoveryConfig,
+    EndpointConfig,
+    LMStudioConfig,
+    LocalProviderConfig,
+    OllamaConfig,
+    ServiceConfig,
+)
+from patinox.provider.local.errors import InvalidConfiguration
+from patinox.provider.local.types import LocalService
+from patinox.provider.secret import Secret
+
+READ_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
+
+
+class OllamaTable(OllamaConfig, frozen=True, kw_only=True):
+    """The table `[ollama]`."""
+
+    endpoint: str | None = None
+
+
+class LMStudioTable(LMStudioConfig, frozen=True, kw_only=True):
+    """The table `[lmstudio]`."""
+
+    endpoint: str | None = None
+
+
+class LlamaCppTable(ServiceConfig, frozen=True, kw_only=True):
+    """The table `[llamacpp]`."""
+
+    endpoint: str | None = None
+
+
+class EndpointTable(msgspec.Struct, frozen=True, kw_only=True):
+    """One table `[[endpoints]]`."""
+
+    url: str
+    service: str | None = None
+    name: str | None = None
+
+
+class ProviderTable(msgspec.Struct, frozen=True, kw_only=True):
+    """The table `[provider]`."""
+
+    default: str | None = None
+    timeout: float | None = None
+    openai: OpenAI = OpenAI()
+    openrouter: OpenRouter = OpenRouter()
+    anthropic: Anthropic = Anthropic()
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        ServiceConfig(timeout=self.timeout)
+        if self.default is not None and self.default not in KINDS:
+            raise InvalidConfiguration(
+                f"`provider.default` is {self.default!r}; allowed: {', '.join(KINDS)}."
+            )
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, and after it what the environment put in its place."""
+
+    auto_discover: bool = True
+    preferred_service: str = LocalService.AUTO
+    model_paths: tuple[str, ...] = ()
+    default_model: str | None = None
+    allow_cloud: bool = False
+    monitor: bool = True
+    connection_pool_size: int = LocalProviderConfig().connection_pool_size
+    discovery: DiscoveryConfig = DiscoveryConfig()
+    ollama: OllamaTable = OllamaTable()
+    lmstudio: LMStudioTable = LMStudioTable()
+    llamacpp: LlamaCppTable = LlamaCppTable()
+    embedded: ServiceConfig = ServiceConfig()
+    endpoints: tuple[EndpointTable, ...] = ()
+    provider: ProviderTable = ProviderTable()
+
+    def addresses(self, file: Path | None) -> Iterator[EndpointConfig]:
+        """Return the addresses that it gives, each with its key in `file` as what named it.
+
+        Raises:
+            InvalidConfiguration: one is not an address.
+        """
+        for service in ("ollama", "lmstudio", "llamacpp"):
+            if text := getattr(self, service).endpoint:
+                key = f"`{service}.endpoint` in {file}"
+                yield EndpointConfig.parse(text, service=service, setting=key)
+        key = f"`endpoints.url` in {file}"
+        for given in self.endpoints:
+            yield EndpointConfig.parse(
+                given.url, service=given.service, name=given.name, setting=key
+            )
+
+    def config(self, endpoints: Iterable[EndpointConfig]) -> LocalProviderConfig:
+        """Return the settings it means, with `endpoints` as the addresses."""
+        return LocalProviderConfig(
+            auto_discover=self.auto_discover,
+            preferred_service=self.preferred_service,
+            model_paths=tuple(map(Path, self.model_paths)),
+            default_model=self.default_model,
+            allow_cloud=self.allow_cloud,
+            monitor=self.monitor,
+            connection_pool_size=self.connection_pool_size,
+            discovery_config=self.discovery,
+            ollama=OllamaConfig(**self._settings(self.ollama, OllamaConfig)),
+            lmstudio=LMStudioConfig(**self._settings(self.lmstudio, LMStudioConfig)),
+            llamacpp=ServiceConfig(**self._settings(self.llamacpp, ServiceConfig)),
+            embedded=ServiceConfig(**self._settings(self.embedded, ServiceConfig)),
+            endpoints=tuple(endpoints),
+        )
+
+    def _settings(self, table: ServiceConfig, shape: type[ServiceConfig]) -> dict[str, Any]:
+        if table.timeout is None:
+            table = replace(table, timeout=self.provider.timeout)
+        return {field: getattr(table, field) for field in shape.__struct_fields__}
+
+
+def read_document(
+    path: Path, environ: Mapping[str, str]
+) -> tuple[Document, tuple[str, ...]] | None:
+    """Read the file; return what it says and what is amiss with it, or `None` if it is not there.
+
+    Raises:
+        InvalidConfiguration: it cannot be read, is not TOML, or a key or value in it is wrong.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidConfiguration(f"{path} is not TOML: {error}.") from error
+    document = _document(table, path)
+    paths = (str(path.parent / expand_home(text, environ)) for text in document.model_paths)
+    document = replace(document, model_paths=tuple(paths))
+    exposed = os.name == "posix" and mode & READ_BY_OTHERS and _has_key(table)
+    warning = f"{path} holds a key and others can read it: run `chmod 600 {path}`."
+    return document, (warning,) if exposed else ()
+
+
+def expand_home(text: str, environ: Mapping[str, str]) -> str:
+    """Return the path with `~` at its start written out."""
+    home = home_folder(environ)
+    return home + text[1:] if home and (text == "~" or text.startswith(("~/", "~\\"))) else text
+
+
+def home_folder(environ: Mapping[str, str]) -> str:
+    """Return the user's folder, or an empty text if the environment does not tell it."""
+    return environ.get("HOME") or environ.get("USERPROFILE") or ""
+
+
+def _document(table: Mapping[str, Any], path: Path) -> Document:
+    _check_keys(table, Document, "", path)
+    fields = {field.name: field.type for field in msgspec.structs.fields(Document)}
+    return Document(**{key: _value(key, table[key], fields[key], path) for key in table})
+
+
+def _value(key: str, value: object, kind: Any, path: Path) -> Any:  # noqa: ANN401  as `kind` says
+    try:
+        return msgspec.convert(value, kind, dec_hook=_secret)
+    except InvalidConfiguration as error:
+        raise InvalidConfiguration(f"{path}, {key}: {error.message}", hint=error.hint) from None
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).removesuffix("`").partition(" - at `$")
+        raise InvalidConfiguration(f"{path}: `{key}{where}`: {what}.") from None
+
+
+def _secret(kind: type, value: object) -> Secret:
+    if kind is not Secret or not isinstance(value, str):
+        raise TypeError("Expected `str`")
+    return Secret(value)
+
+
+def _check_keys(table: Mapping[str, Any], shape: type[msgspec.Struct], at: str, path: Path) -> None:
+    kinds = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    for key, value in table.items():
+        if key not in kinds:
+            nearest = difflib.get_close_matches(key, kinds, n=1)
+            guess = f"; did you mean `{at}{nearest[0]}`?" if nearest else "."
+            raise InvalidConfiguration(
+                f"{path}: there is no key `{at}{key}`{guess}", hint=f"Allowed: {', '.join(kinds)}."
+            )
+        for inner in (kinds[key], *get_args(kinds[key])):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                for each in _tables(value):
+                    _check_keys(each, inner, f"{at}{key}.", path)
+
+
+def _has_key(table: Mapping[str, Any]) -> bool:
+    inner = (each for value in table.values() for each in _tables(value))
+    return "api_key" in table or any(map(_has_key, inner))
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  whatever TOML can hold
+    """Return the table, or those of the tables in an array."""
+    values = cast("list[Any]", value) if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, dict)]

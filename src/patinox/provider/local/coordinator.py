@@ -1,0 +1,435 @@
+"""Every local model through one door: find, choose, ask, ask the next.
+
+Once a part of an answer has reached the caller nobody else is asked: two halves of two answers are
+no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from patinox.provider.base import CompletionStream
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.discovery import Known, ServiceDiscovery
+from patinox.provider.local.environment import load_config
+from patinox.provider.local.errors import AllServicesFailed, ServiceNotFound, ServiceTimeout
+from patinox.provider.local.lmstudio import LMStudioProvider
+from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.registry import services
+from patinox.provider.local.routing import Candidate, Choice, pick_default, plan
+from patinox.provider.local.service import ServiceProvider, model_not_found
+from patinox.provider.local.types import ServiceInfo, ServiceStatus
+from patinox.provider.types import (
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ModelCapabilities,
+    ModelId,
+    ModelInfo,
+    ResponseStarted,
+    StreamEvent,
+)
+
+
+class LocalProvider:
+    """All models of all services on this machine.
+
+        async with LocalProvider() as local:
+            answer = await local.complete(CompletionRequest("llama3.2:3b", ["Hello"]))
+
+    Entering finds what is running and starts to watch it; leaving stops and closes everything.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        config: LocalProviderConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make it without any I/O.
+
+        Args:
+            config: its settings; without them the environment and the configuration file are read
+                when it is entered.
+            clock: monotonic seconds.
+
+        """
+        self._config = config
+        self._clock = clock
+        self._discovery: ServiceDiscovery | None = None
+
+    def __repr__(self) -> str:
+        """Tell how many services there are and how they are."""
+        if self._discovery is None:
+            return "<LocalProvider: not entered>"
+        infos = self._discovery.services
+        states = [info.status for info in infos]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        models = sum(len(info.models) for info in infos)
+        return f"<LocalProvider {len(infos)} services: {counts or 'none'} | {models} models>"
+
+    async def __aenter__(self) -> Self:
+        """Find what is running.
+
+        Raises:
+            InvalidConfiguration: a setting is wrong.
+        """
+        if self._config is None:
+            self._config = await asyncio.to_thread(load_config)
+        self._discovery = ServiceDiscovery(self._config, clock=self._clock)
+        try:
+            await self._discovery.discover_services()
+            if self._config.monitor:
+                await self._discovery.start_health_monitoring()
+        except BaseException:
+            await self._discovery.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop watching and close every connection."""
+        discovery, self._discovery = self.discovery, None
+        await discovery.aclose()
+
+    # What is there.
+
+    @property
+    def config(self) -> LocalProviderConfig:
+        """The settings in force."""
+        return self.discovery.config
+
+    @property
+    def discovery(self) -> ServiceDiscovery:
+        """What finds and watches the services.
+
+        Raises:
+            RuntimeError: the provider was not entered.
+        """
+        if self._discovery is None:
+            msg = "Write `async with LocalProvider() as local:` and use it inside."
+            raise RuntimeError(msg)
+        return self._discovery
+
+    @property
+    def services(self) -> tuple[ServiceInfo, ...]:
+        """Every service that was found, as it was last seen."""
+        return self.discovery.services
+
+    @property
+    def ollama(self) -> OllamaProvider | None:
+        """The Ollama on this machine, or `None`."""
+        known = self.discovery.known(OllamaProvider.service_type)
+        return known.provider if known and isinstance(known.provider, OllamaProvider) else None
+
+    @property
+    def lmstudio(self) -> LMStudioProvider | None:
+        """The LM Studio on this machine, or `None`."""
+        known = self.discovery.known(LMStudioProvider.service_type)
+        return known.provider if known and isinstance(known.provider, LMStudioProvider) else None
+
+    def available_services(self) -> list[str]:
+        """Return the kinds of service that can be used now."""
+        return self.discovery.available_services()
+
+    def get_service_info(self, name: str) -> ServiceInfo | None:
+        """Return what is known of a service, by its id or as the best of a type."""
+        return self.discovery.get_service_info(name)
+
+    async def refresh_services(self) -> None:
+        """Look again for services, now."""
+        await self.discovery.discover_services(fresh=True)
+
+    # ModelProvider.
+
+    async def list_models(self) -> list[ModelInfo]:
+        """List every model of every service, sorted; one entry for each model and service.
+
+        Raises:
+            ServiceNotFound: no service answers.
+            ProviderError: none of the services could list its models.
+        """
+        lists = await self._lists()
+        if not lists:
+            raise self._nothing_runs()
+        models = {
+            (info.id, info.service): info
+            for found in lists.values()
+            if not isinstance(found, ProviderError)
+            for info in found
+        }
+        failures = {
+            name: error for name, error in lists.items() if isinstance(error, ProviderError)
+        }
+        if len(failures) == len(lists):
+            raise _failed(failures)
+        return [models[key] for key in sorted(models)]
+
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        """Answer in one piece, from the best service that has the model.
+
+        Raises:
+            ModelNotFound: no service has the model; the message has the nearest names.
+            ServiceNotFound: no service answers at all.
+            StreamInterrupted: the answer broke off; it carries what had arrived.
+            AllServicesFailed: several services were tried, and each failed.
+            ProviderError: what the one service that was tried says.
+        """
+        async with CompletionStream(self._events(request, whole=True)) as stream:
+            return await stream.collect()
+
+    def stream_completion(self, request: CompletionRequest) -> CompletionStream:
+        """Answer piece by piece; the errors of `complete` come out of the iteration."""
+        return CompletionStream(self._events(request, whole=False))
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Turn texts into vectors; another service is asked only if it has the very same weights.
+
+        Raises:
+            ProviderError: as for `complete`.
+        """
+        failures: dict[str, ProviderError] = {}
+        end = _end(self._clock, request.timeout)
+        for choice in await self._route(request.model, embedding=True):
+            provider = self._provider(choice)
+            attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
+            try:
+                response = await provider.embed(attempt)
+            except ProviderError as error:
+                self.discovery.note_request(choice.service, error)
+                if not error.retryable:
+                    raise
+                failures[choice.service] = error
+            else:
+                self.discovery.note_request(choice.service, None)
+                return response
+        raise _failed(failures)
+
+    async def supports_model(self, model: ModelId | str) -> bool:
+        """Tell whether a service has the model."""
+        return bool(await self._candidates(ModelId.parse(model)))
+
+    async def model_capabilities(self, model: ModelId | str) -> ModelCapabilities | None:
+        """Tell what the model can do on the service that would be asked, or `None`."""
+        info = await self.find_model(model)
+        return info.capabilities if info else None
+
+    async def find_model(self, model: ModelId | str) -> ModelInfo | None:
+        """Describe the model on the service that would be asked for it, or `None`."""
+        wanted = ModelId.parse(model)
+        candidates = await self._candidates(wanted)
+        choices = plan(wanted, candidates, preference=self.config.preferred_service)
+        by_id = {item.model.model_id: item.model for item in candidates}
+        return by_id[choices[0].model] if choices else None
+
+    async def default_model(self) -> tuple[ModelInfo, str]:
+        """Choose the model to use where none is named, and say why.
+
+        Raises:
+            ModelNotFound: the configured one is not there, or no model can chat.
+            ServiceNotFound: no service answers.
+        """
+        named = self.config.default_model
+        if named is not None:
+            await self._route(ModelId.parse(named), embedding=False)
+            info = await self.find_model(named)
+            if info is not None:
+                return info, "configured"
+        models = await self.list_models()
+        picked = pick_default(models, {info.id: info.status for info in self.services})
+        if picked is None:
+            raise model_not_found(ModelId("(one that can chat)"), (), where="any service")
+        return picked
+
+    # How it is done.
+
+    async def _events(
+        self, request: CompletionRequest, *, whole: bool
+    ) -> AsyncGenerator[StreamEvent, None]:
+        failures: dict[str, ProviderError] = {}
+        end = _end(self._clock, request.timeout)
+        for choice in await self._route(request.model, embedding=False):
+            provider = self._provider(choice)
+            attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
+            streaming = provider.config.streaming if whole else True
+            try:
+                async with provider.open_stream(attempt, streaming=streaming) as stream:
+                    # Until the first output an error may still go elsewhere: nothing goes out.
+                    held: list[StreamEvent] = []
+                    committed = False
+                    async for event in stream:
+                        held.append(_routed(event, choice, failures))
+                        committed = committed or not isinstance(event, ResponseStarted)
+                        if committed:
+                            for item in held:
+                                yield item
+                            held.clear()
+            except ProviderError as error:
+                self.discovery.note_request(choice.service, error)
+                if not error.retryable:
+                    raise
+                failures[choice.service] = error
+            else:
+                self.discovery.note_request(choice.service, None)
+                return
+        raise _failed(failures)
+
+    async def _route(self, wanted: ModelId, *, embedding: bool) -> tuple[Choice, ...]:
+        """Decide who is asked, after one fresh look if nobody seems to have the model."""
+        candidates = await self._candidates(wanted)
+        if not candidates:
+            await self.discovery.discover_services(fresh=True)
+            await self._call_in(wanted)
+            candidates = await self._candidates(wanted, fresh=True)
+        if not candidates:
+            raise await self._not_found(wanted)
+        field = "supports_embeddings" if embedding else "supports_chat"
+        able = [item for item in candidates if getattr(item.model.capabilities, field) is not False]
+        choices = plan(wanted, able or candidates, preference=self.config.preferred_service)
+        return _same_weights(choices, candidates) if embedding else choices
+
+    async def _candidates(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
+        """Find the model on every service; `service/model` counts if no model bears that name."""
+        found = await self._named(wanted, fresh=fresh)
+        prefix, slash, rest = wanted.name.partition("/")
+        if found or wanted.provider_hint or not (slash and rest and self.discovery.known(prefix)):
+            return found
+        return await self._named(ModelId(rest, prefix))
+
+    async def _named(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
+        asked = [known for known in self.discovery.all_known() if _usable(known, wanted)]
+        found = await asyncio.gather(*(self._find(known, wanted, fresh=fresh) for known in asked))
+        return [
+            Candidate(service=known.info, model=info, rank=known.spec.rank)
+            for known, info in zip(asked, found, strict=True)
+            if info is not None
+        ]
+
+    async def _find(self, known: Known, wanted: ModelId, *, fresh: bool) -> ModelInfo | None:
+        try:
+            return await known.provider.find(wanted, fresh=fresh)
+        except ProviderError as error:
+            self.discovery.note_request(known.info.id, error)
+            return None
+
+    async def _call_in(self, wanted: ModelId) -> None:
+        """Make what needs no server known, for a model that was asked for by its name."""
+        for spec in services().values():
+            if spec.stand_in and wanted.provider_hint in {None, spec.name}:
+                await self.discovery.call_in(spec.name)
+
+    async def _lists(self) -> dict[str, list[ModelInfo] | ProviderError]:
+        async def ask(known: Known) -> list[ModelInfo] | ProviderError:
+            try:
+                return await known.provider.list_models()
+            except ProviderError as error:
+                return error
+
+        asked = self.discovery.all_known()
+        lists = await asyncio.gather(*(ask(known) for known in asked))
+        return {known.info.id: found for known, found in zip(asked, lists, strict=True)}
+
+    async def _not_found(self, wanted: ModelId) -> ProviderError:
+        known = self.discovery.services
+        if not any(info.status.routable for info in known):
+            return self._nothing_runs()
+        hint = wanted.provider_hint
+        if hint is not None and self.discovery.known(hint) is None:
+            names = ", ".join(info.id for info in known)
+            return ServiceNotFound(f"There is no service {hint!r} here; there are: {names}.")
+        lists = await self._lists()
+        models = [info for found in lists.values() if isinstance(found, list) for info in found]
+        return model_not_found(wanted, models, where=hint or "any service")
+
+    def _nothing_runs(self) -> ServiceNotFound:
+        """Say what was tried, and how each service is started."""
+        tried = ", ".join(
+            f"{finding.place.endpoint.authority} ({finding.reason.rstrip('.')})"
+            for finding in self.discovery.findings
+        )
+        starts = " or ".join(f"`{spec.start_hint}`" for spec in services().values())
+        return ServiceNotFound(
+            f"No model server answers on this machine. Tried: {tried or 'no address'}.",
+            hint=f"Start one: {starts}; more: patinox doctor",
+        )
+
+    def _provider(self, choice: Choice) -> ServiceProvider:
+        known = self.discovery.known(choice.service)
+        if known is None:
+            msg = f"The service {choice.service!r} went away."
+            raise ServiceNotFound(msg)
+        return known.provider
+
+
+def _usable(known: Known, wanted: ModelId) -> bool:
+    if wanted.provider_hint not in {None, known.info.id, known.info.service_type}:
+        return False
+    # A service that wants a key is asked all the same if it is meant by name: it says what it wants.
+    return known.info.status is not ServiceStatus.UNAUTHORIZED or wanted.provider_hint is not None
+
+
+def _routed(
+    event: StreamEvent, choice: Choice, failures: Mapping[str, ProviderError]
+) -> StreamEvent:
+    """Write on the beginning of an answer why it comes from there, and who failed before."""
+    if not isinstance(event, ResponseStarted):
+        return event
+    attempts = tuple(f"{name}: {error.message}" for name, error in failures.items())
+    return replace(event, reason=choice.reason, attempts=attempts)
+
+
+def _same_weights(choices: Sequence[Choice], candidates: Sequence[Candidate]) -> tuple[Choice, ...]:
+    """Keep the choices whose weights are the first one's: other weights make other vectors."""
+    digests = {item.model.model_id: item.model.digest for item in candidates}
+    first = digests[choices[0].model]
+    return tuple(
+        choice
+        for number, choice in enumerate(choices)
+        if number == 0 or (first is not None and digests[choice.model] == first)
+    )
+
+
+def _failed(failures: Mapping[str, ProviderError]) -> ProviderError:
+    """Make one error of many: a single one as it is, several with the first as their cause."""
+    first = next(iter(failures.values()))
+    if len(failures) == 1:
+        return first
+    said = "; ".join(f"{name}: {error.message}" for name, error in failures.items())
+    error = AllServicesFailed(
+        f"All {len(failures)} services failed. {said}", attempts=failures, hint=first.hint
+    )
+    error.__cause__ = first
+    return error
+
+
+def _end(clock: Callable[[], float], timeout: float | None) -> float | None:
+    return None if timeout is None else clock() + timeout
+
+
+def _left(clock: Callable[[], float], end: float | None) -> float | None:
+    """Return the seconds that are left of the caller's total.
+
+    Raises:
+        ServiceTimeout: none are.
+    """
+    if end is None:
+        return None
+    left = end - clock()
+    if left <= 0:
+        msg = "The time for the whole call is over."
+        raise ServiceTimeout(msg, phase="total", seconds=0.0, retryable=False)
+    return left

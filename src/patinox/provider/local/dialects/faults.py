@@ -1,0 +1,185 @@
+"""What a server's error means: told by its own fields and texts first, by the status last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from patinox.provider.errors import (
+    AuthenticationError,
+    CapabilityNotSupported,
+    CloudModelRefused,
+    ContextLengthExceeded,
+    InvalidRequest,
+    ProviderError,
+    RateLimited,
+)
+from patinox.provider.local.errors import (
+    ModelNotFound,
+    ModelNotLoaded,
+    ParseError,
+    ServiceError,
+)
+from patinox.provider.local.wire.http import HTTPReply
+
+MAX_TEXT = 500
+MAX_RETRY_AFTER = 10.0
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_KEY = re.compile(r"(?i)(sk-[\w:-]{4,}|bearer\s+\S+|provided: \S+)")
+
+Kind = type[ProviderError]
+Rule = tuple[str, Kind]
+
+SHARED_RULES: tuple[Rule, ...] = (
+    (
+        r"exceed_context_size|exceeds the available context|n_keep|context the overflows",
+        ContextLengthExceeded,
+    ),
+    (
+        r"context (size|length) has been exceeded|longer than the context length",
+        ContextLengthExceeded,
+    ),
+    (r"exceeds? (the |maximum )+context length|too large to process", ContextLengthExceeded),
+    (r"image input is not supported|does not support|not_supported_error", CapabilityNotSupported),
+    (r"out of memory|cudamalloc failed|failed to allocate", ServiceError),
+    (r"insufficient (system resources|memory)", ServiceError),
+    (r"loading model|no models? (is |are )?loaded", ModelNotLoaded),
+    (r"page not found|file not found|method not allowed|unexpected endpoint", ParseError),
+)
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as the server put it: cleaned text, and its own words for the kind."""
+
+    text: str = ""
+    kind: str = ""
+    prompt_tokens: int | None = None
+    context_tokens: int | None = None
+
+    @property
+    def searchable(self) -> str:
+        """Text and kind, for rules."""
+        return f"{self.text} {self.kind}".lower()
+
+
+def read_fault(body: bytes) -> Fault:
+    """Find the error in a body: a string, an object, JSON inside a string, text, or nothing."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = body[: 4 * MAX_TEXT].decode("utf-8", "replace").strip()
+        return Fault(text="" if text.startswith("<") else clean(text))
+    return _fault_of(value.get("error", value) if isinstance(value, dict) else value)
+
+
+def _fault_of(value: object) -> Fault:
+    if isinstance(value, str):
+        return _nested(value) or Fault(text=clean(value))
+    if not isinstance(value, dict):
+        return Fault()
+    message = value.get("message")
+    inner = _nested(message) if isinstance(message, str) else None
+    words = (str(value.get(key) or "") for key in ("type", "code"))
+    return inner or Fault(
+        text=clean(message) if isinstance(message, str) else "",
+        kind=" ".join(word for word in words if word),
+        prompt_tokens=_whole(value.get("n_prompt_tokens")),
+        context_tokens=_whole(value.get("n_ctx")),
+    )
+
+
+def _nested(text: str) -> Fault | None:
+    """Read the JSON object that both Ollama and LM Studio pass on inside a string."""
+    start = text.find('{"error"')
+    if start < 0:
+        return None
+    try:
+        value = msgspec.json.decode(text[start:])
+    except msgspec.DecodeError:
+        return None
+    return _fault_of(value["error"])
+
+
+def is_fault(body: bytes) -> bool:
+    """Whether a body is an error although its status may say that all went well."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(value, dict) and "error" in value
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def clean(text: str) -> str:
+    """Make a server's text fit for one line: no control characters, no keys, not too long."""
+    text = _KEY.sub("***", _CONTROL.sub(" ", text)).strip()
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def classify(reply: HTTPReply, rules: Sequence[Rule]) -> ProviderError:
+    """Turn a reply that is an error into the error it is."""
+    fault = read_fault(reply.body)
+    kind = _kind(fault, reply.status, rules)
+    said = fault.text or f"HTTP {reply.status}"
+    if kind is ContextLengthExceeded:
+        return ContextLengthExceeded(
+            f"The prompt does not fit the context: {said}.".replace("..", "."),
+            prompt_tokens=fault.prompt_tokens,
+            context_tokens=fault.context_tokens,
+            hint="Shorten the prompt or load the model with a longer context.",
+            status=reply.status,
+        )
+    message, hint = _WORDS.get(kind, ("The server failed: {said}.", None))
+    error = kind(message.format(said=said.rstrip(".")), hint=hint, status=reply.status)
+    error.retry_after = retry_after(reply)
+    return error
+
+
+_WORDS: dict[Kind, tuple[str, str | None]] = {
+    ModelNotFound: ("The server does not have this model: {said}.", "See: patinox models"),
+    ModelNotLoaded: ("The model is not loaded: {said}.", "Wait a moment, or load it."),
+    AuthenticationError: (
+        "The server refused access: {said}.",
+        "Set the key for this address; see: patinox doctor",
+    ),
+    CloudModelRefused: ("The model runs in the cloud, and the server refused it: {said}.", None),
+    RateLimited: ("The server is busy: {said}.", "Try again in a moment."),
+    InvalidRequest: ("The server refused the request: {said}.", None),
+    CapabilityNotSupported: ("The model cannot do what the request asks: {said}.", None),
+    ParseError: ("The server does not serve this route as its contract says: {said}.", None),
+}
+
+
+def _kind(fault: Fault, status: int, rules: Sequence[Rule]) -> Kind:
+    for pattern, kind in (*rules, *SHARED_RULES):
+        if re.search(pattern, fault.searchable):
+            return kind
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if 300 <= status < 400:  # noqa: PLR2004  the class of redirects in HTTP
+        return ParseError
+    return InvalidRequest if 400 <= status < 500 else ServiceError  # noqa: PLR2004
+
+
+_BY_STATUS: dict[int, Kind] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: ModelNotFound,
+    429: RateLimited,
+    501: CapabilityNotSupported,
+    503: RateLimited,
+}
+
+
+def retry_after(reply: HTTPReply) -> float | None:
+    """Read `Retry-After` in seconds, cut to what is sensible; all else is passed over."""
+    text = reply.headers.get("retry-after", "").strip()
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        return None
+    return min(float(text), MAX_RETRY_AFTER)

@@ -1,0 +1,350 @@
+"""Which services run here: every address is looked at at once, and who answers must prove it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from patinox.provider.errors import ProviderError
+from patinox.provider.local import health
+from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.endpoint import Endpoint, parse_endpoint
+from patinox.provider.local.flight import SingleFlight
+from patinox.provider.local.probing import Finding, Place, Proof, look_at
+from patinox.provider.local.registry import service, services
+from patinox.provider.local.service import ServiceProvider, ServiceSpec
+from patinox.provider.local.transport import Transport
+from patinox.provider.local.types import ServiceInfo, ServiceType
+
+Clock = Callable[[], float]
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that was found: what it is, who talks to it, and how it is now."""
+
+    spec: ServiceSpec
+    provider: ServiceProvider
+    info: ServiceInfo
+
+
+class ServiceDiscovery:
+    """Finds services, watches them, and keeps the last that is known of each."""
+
+    def __init__(
+        self,
+        config: LocalProviderConfig | None = None,
+        *,
+        transport: Transport | None = None,
+        clock: Clock = time.monotonic,
+        wall_clock: Clock = time.time,  # noqa: TID251  a date for people, never a duration
+        rng: random.Random | None = None,
+    ) -> None:
+        """Make it without any I/O.
+
+        Args:
+            config: where to look, and for what.
+            transport: connections shared with others; its own if not given.
+            clock: monotonic seconds.
+            wall_clock: Unix seconds, for dates that people see.
+            rng: randomness of the pauses between probes.
+
+        """
+        self.config = config or LocalProviderConfig()
+        self._own_transport = transport is None
+        self._transport = transport or Transport(pool_size=self.config.connection_pool_size)
+        self._clock = clock
+        self._wall = wall_clock
+        self._random = rng or random.Random()  # noqa: S311  pauses, not secrets
+        self._known: dict[str, Known] = {}
+        self._names: dict[tuple[str, Endpoint], str] = {}
+        self._findings: tuple[Finding, ...] = ()
+        self._discovered_at: float | None = None
+        self._flight = SingleFlight(self._discover)
+        self._monitor: asyncio.Task[None] | None = None
+
+    # What is known: plain methods that read a snapshot.
+
+    @property
+    def services(self) -> tuple[ServiceInfo, ...]:
+        """Every service that was found, the preferred kinds first."""
+        return tuple(known.info for known in self._known.values())
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the last discovery saw at each address."""
+        return self._findings
+
+    def available_services(self) -> list[str]:
+        """Return the kinds of service that can be used now, as `ServiceType` where it is one."""
+        kinds = (info.service_type for info in self.services if info.status.routable)
+        return [_kind(name) for name in dict.fromkeys(kinds)]
+
+    def get_service_info(self, name: str) -> ServiceInfo | None:
+        """Return what is known of a service, by its id or as the best of a type."""
+        known = self.known(name)
+        return known.info if known else None
+
+    def known(self, name: str) -> Known | None:
+        """Return a service with who talks to it, by its id or as the best of a type."""
+        if name in self._known:
+            return self._known[name]
+        of_type = [item for item in self._known.values() if item.info.service_type == name]
+        return min(of_type, key=lambda item: not item.info.status.routable, default=None)
+
+    def all_known(self) -> tuple[Known, ...]:
+        """Return every service with who talks to it."""
+        return tuple(self._known.values())
+
+    # Finding.
+
+    async def discover_services(self, *, fresh: bool = False) -> list[str]:
+        """Look at every address at once and return the kinds of service that were found.
+
+        One discovery runs at a time, for all who ask. A young one is kept, unless `fresh`.
+
+        Raises:
+            InvalidConfiguration: an enabled service or an address names a kind that is not known.
+        """
+        config = self.config.discovery_config
+        age = None if self._discovered_at is None else self._clock() - self._discovered_at
+        young = config.cache_enabled and age is not None and age < config.cache_ttl
+        if fresh or not young:
+            await self._flight.run()
+        return self.available_services()
+
+    async def start_health_monitoring(self) -> None:
+        """Watch the services in the background until `aclose`."""
+        if self._monitor is None:
+            # Owned here: `aclose` ends it, and the provider's `async with` calls that.
+            self._monitor = asyncio.create_task(self._watch())  # noqa: TID251
+
+    async def perform_health_checks(self) -> None:
+        """Probe every service whose next probe is due, all at once."""
+        now = self._clock()
+        await asyncio.gather(
+            *(
+                self._check(name)
+                for name, known in self._known.items()
+                if health.due(known.info, now)
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Stop watching and close what belongs to it."""
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await monitor
+        await self._flight.aclose()
+        for known in self._known.values():
+            await known.provider.aclose()
+        if self._own_transport:
+            await self._transport.aclose()
+
+    def note_request(self, name: str, error: ProviderError | None) -> None:
+        """Take the end of a request into the service's state: `None` went well."""
+        known = self._known.get(name)
+        if known is None:
+            return
+        info = health.seen_request(known.info, ok=error is None, at=self._wall(), error=error)
+        if error is not None:
+            info = self._failing(known, info, error)
+        self._known[name] = replace(known, info=info)
+
+    # How it is done.
+
+    async def _discover(self) -> None:
+        specs = self._enabled()
+        within = self.config.discovery_config.discovery_timeout
+        looks = (
+            look_at(place, specs, transport=self._transport, within=within, clock=self._clock)
+            for place in self._places(specs)
+        )
+        self._findings = tuple(await asyncio.gather(*looks))
+        await self._accept(self._findings)
+        await self._stand_in()
+        self._discovered_at = self._clock()
+
+    def _enabled(self) -> list[ServiceSpec]:
+        names = self.config.discovery_config.enabled_services
+        specs = list(services().values()) if names is None else [service(name) for name in names]
+        return [spec for spec in specs if not spec.stand_in]
+
+    def _places(self, specs: Sequence[ServiceSpec]) -> list[Place]:
+        """Collect addresses: what the user gave, and the usual ones of every other kind."""
+        given = [
+            Place(
+                endpoint=address,
+                expected=service(item.service).name if item.service else None,
+                name=item.name,
+                setting=item.setting,
+            )
+            for item in self.config.endpoints
+            for address in item.endpoint.addresses()
+        ]
+        taken = {place.expected for place in given}
+        usual = [
+            Place(endpoint=address, expected=spec.name)
+            for spec in specs
+            if self.config.auto_discover and spec.name not in taken
+            for url in spec.default_endpoints
+            for address in parse_endpoint(url, default_port=80).addresses()
+        ]
+        unique = {place.endpoint: place for place in (*usual, *given)}
+        return [
+            unique[endpoint] for endpoint in dict.fromkeys(p.endpoint for p in (*given, *usual))
+        ]
+
+    async def _accept(self, findings: Iterable[Finding]) -> None:
+        """Keep the services that proved themselves, and ask each for its models."""
+        before, self._known = self._known, {}
+        for place, proof in _proven(findings):
+            if not self._is_twin(place, proof.spec):
+                known = self._meet(place, proof, before)
+                self._known[known.info.id] = known
+        # One that was known and is not found now stays, and its state tells what became of it.
+        self._known = {**self._known, **{k: v for k, v in before.items() if k not in self._known}}
+        await asyncio.gather(*(self._check(name) for name in self._known))
+
+    def _is_twin(self, place: Place, spec: ServiceSpec) -> bool:
+        """Whether it is a service already found, met again on the other family of addresses."""
+        here = place.endpoint
+        return any(
+            known.spec.name == spec.name
+            and known.provider.endpoint.port == here.port
+            and known.provider.endpoint.is_loopback
+            and here.is_loopback
+            for known in self._known.values()
+        )
+
+    def _meet(self, place: Place, proof: Proof, before: Mapping[str, Known]) -> Known:
+        """Make a service out of a proof; one that was known goes on where it was."""
+        spec, identity = proof.spec, proof.identity
+        name = self._id_for(spec, place)
+        known = before.get(name) or self._new(spec, name, place)
+        info = replace(
+            known.info,
+            version=identity.version,
+            version_inferred=False,
+            status=identity.status,
+            detail=identity.detail,
+        )
+        return replace(known, info=info)
+
+    def _new(self, spec: ServiceSpec, name: str, place: Place | None = None) -> Known:
+        config = self.config.for_service(spec.name)
+        if place is not None and place.expected not in {None, spec.name}:
+            # A key belongs to the service it was given for, not to whatever took its port.
+            config = replace(config, api_key=None)
+        provider = spec.provider(
+            place.endpoint if place else "", config, service_id=name, transport=self._transport
+        )
+        info = ServiceInfo(
+            id=name, service_type=spec.name, label=spec.label, endpoint=provider.address
+        )
+        return Known(spec=spec, provider=provider, info=info)
+
+    def _id_for(self, spec: ServiceSpec, place: Place) -> str:
+        """Name a service once and for all: by its kind, a second of the kind by its address too."""
+        key = (spec.name, place.endpoint)
+        if key not in self._names:
+            taken = set(self._names.values())
+            name = place.name or spec.name
+            self._names[key] = f"{spec.name}@{place.endpoint.authority}" if name in taken else name
+        return self._names[key]
+
+    async def _stand_in(self) -> None:
+        """Call in what needs no server, where none answers or where it was asked for."""
+        enabled = self.config.discovery_config.enabled_services
+        wanted = {self.config.preferred_service, *(enabled or ())}
+        alone = not any(info.status.routable for info in self.services)
+        for spec in services().values():
+            allowed = enabled is None or spec.name in enabled
+            if spec.stand_in and allowed and (alone or spec.name in wanted):
+                await self.call_in(spec.name)
+
+    async def call_in(self, name: str) -> Known | None:
+        """Make a service that needs no server known; `None` if there is none of that name."""
+        spec = services().get(name)
+        if spec is None or not spec.stand_in or not spec.available():
+            return None
+        if name not in self._known:
+            self._known[name] = self._new(spec, name)
+            await self._check(name)
+        return self._known[name]
+
+    async def _check(self, name: str) -> None:
+        """Ask one service for its models and take the outcome into its state."""
+        known = self._known[name]
+        started = self._clock()
+        try:
+            async with asyncio.timeout(self.config.discovery_config.health_check.timeout):
+                survey = await known.provider.survey()
+        except TimeoutError:
+            self._update(name, error=ProviderError("It did not list its models in time."))
+        except ProviderError as error:
+            self._update(name, error=error)
+        else:
+            now = self._clock()
+            current = self._known.get(name, known)
+            info = health.seen_alive(
+                current.info,
+                self.config.discovery_config.health_check,
+                now=now,
+                response_time=now - started,
+                models=survey.models,
+                loaded=survey.loaded,
+            )
+            version = info.version or known.provider.inferred_version
+            inferred = info.version is None and version is not None
+            info = replace(
+                info, version=version, version_inferred=inferred or info.version_inferred
+            )
+            self._known[name] = replace(current, info=info)
+
+    def _update(self, name: str, *, error: ProviderError) -> None:
+        known = self._known[name]
+        self._known[name] = replace(known, info=self._failing(known, known.info, error))
+
+    def _failing(self, known: Known, info: ServiceInfo, error: ProviderError) -> ServiceInfo:
+        return health.seen_failing(
+            info,
+            self.config.discovery_config.health_check,
+            error,
+            now=self._clock(),
+            random=self._random.random,
+            local=known.provider.endpoint.is_loopback,
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            now = self._clock()
+            interval = self.config.discovery_config.health_check.interval
+            upcoming = (known.info.next_check - now for known in self._known.values())
+            await asyncio.sleep(max(0.0, min(upcoming, default=interval)))
+            await self.perform_health_checks()
+
+
+def _kind(name: str) -> str:
+    return ServiceType(name) if name in set(ServiceType) else name
+
+
+def _proven(findings: Iterable[Finding]) -> list[tuple[Place, Proof]]:
+    """Sort what the user named before the usual, the preferred kinds first, IPv4 before IPv6."""
+    proven = [(item.place, item.proof) for item in findings if item.proof is not None]
+    return sorted(
+        proven,
+        key=lambda pair: (
+            not pair[0].configured,
+            pair[1].spec.rank,
+            ":" in pair[0].endpoint.host,
+            str(pair[0].endpoint),
+        ),
+    )

@@ -1,0 +1,181 @@
+"""What can go wrong with a server on this machine.
+
+LocalProviderError (a ProviderError)
+|- InvalidConfiguration        also a ConfigurationError
+|- ModelNotFound               also a ModelNotAvailable
+|- ModelNotLoaded              also a ModelNotAvailable
+|- NetworkError                the server could not be reached or did not answer
+|   |- ServiceUnavailable        refused, reset, no route, or it speaks something else
+|   |- ServiceNotFound           no such service is known, or none answered
+|   `- ServiceTimeout            one phase took too long
+|- ServiceError                the server failed: 5xx, an error object
+|- ParseError                  the reply breaks the contract: path to the field
+|   `- ResponseTooLarge          the reply breaks its budget
+|- StreamInterrupted           the answer broke off; it carries what had arrived
+`- AllServicesFailed           several were tried: every attempt with its error
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from patinox.provider.errors import ConfigurationError, ModelNotAvailable, ProviderError
+
+if TYPE_CHECKING:
+    from patinox.provider.types import ToolCall
+
+
+class LocalProviderError(ProviderError):
+    """Base of everything that goes wrong with servers on this machine."""
+
+
+class InvalidConfiguration(ConfigurationError, LocalProviderError):
+    """A setting for local services is wrong; names it, its value and what is allowed."""
+
+
+class ModelNotFound(ModelNotAvailable, LocalProviderError):
+    """No service has this model.
+
+    Attributes:
+        nearest: similar names that exist, as `service::model`.
+    """
+
+    default_retryable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nearest: tuple[str, ...] = (),
+        hint: str | None = None,
+        service: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Keep the similar names beside the usual facts."""
+        super().__init__(message, hint=hint, service=service, status=status)
+        self.nearest = nearest
+
+
+class ModelNotLoaded(ModelNotAvailable, LocalProviderError):
+    """The model is there but not in memory, and the server did not load it (yet)."""
+
+    default_retryable: ClassVar[bool] = True
+
+
+class NetworkError(LocalProviderError):
+    """The server could not be reached, or fell silent."""
+
+    default_retryable: ClassVar[bool] = True
+
+
+class ServiceUnavailable(NetworkError):
+    """Refused, reset, no route, or something else than this service is listening there.
+
+    Attributes:
+        refused: the kernel said that nothing listens there, which is definite on this machine.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        refused: bool = False,
+        hint: str | None = None,
+        service: str | None = None,
+    ) -> None:
+        """Keep whether it was refused beside the usual facts."""
+        super().__init__(message, hint=hint, service=service)
+        self.refused = refused
+
+
+class ServiceNotFound(NetworkError):
+    """No such service is known, or none that is known answered."""
+
+    default_retryable: ClassVar[bool] = False
+
+
+class ServiceTimeout(NetworkError):
+    """One phase of a call took too long.
+
+    Attributes:
+        phase: `connect`, `headers`, `first_token`, `idle` or `total`.
+        seconds: the limit that was passed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str,
+        seconds: float,
+        hint: str | None = None,
+        service: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        """Keep the phase and its limit beside the usual facts."""
+        super().__init__(message, hint=hint, service=service, retryable=retryable)
+        self.phase = phase
+        self.seconds = seconds
+
+
+class ServiceError(LocalProviderError):
+    """The server answered that it failed."""
+
+    default_retryable: ClassVar[bool] = True
+
+
+class ParseError(LocalProviderError):
+    """The reply is not what the service's contract says; the message has the path to the field."""
+
+    default_retryable: ClassVar[bool] = True
+
+
+class ResponseTooLarge(ParseError):
+    """The reply is larger than its budget."""
+
+
+class StreamInterrupted(LocalProviderError):
+    """The answer broke off before its end.
+
+    Attributes:
+        text: the text that had arrived.
+        reasoning: the reasoning that had arrived.
+        tool_calls: the tool calls that had arrived, perhaps unfinished.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        text: str = "",
+        reasoning: str = "",
+        tool_calls: tuple[ToolCall, ...] = (),
+        hint: str | None = None,
+        service: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        """Keep what had arrived beside the usual facts."""
+        super().__init__(message, hint=hint, service=service, retryable=retryable)
+        self.text = text
+        self.reasoning = reasoning
+        self.tool_calls = tool_calls
+
+
+class AllServicesFailed(LocalProviderError):
+    """Several services were tried, and each failed.
+
+    Attributes:
+        attempts: each service's id with its error, in the order in which they were tried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        attempts: Mapping[str, ProviderError],
+        hint: str | None = None,
+    ) -> None:
+        """Keep every attempt."""
+        super().__init__(message, hint=hint)
+        self.attempts = dict(attempts)

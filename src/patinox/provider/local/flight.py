@@ -1,0 +1,48 @@
+"""One piece of work at a time, for all who want it done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class SingleFlight:
+    """Runs `work` once for everybody who asks while it runs; all get its end or its error."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Keep the work; nothing runs yet."""
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Do the work, or wait for the run that is under way.
+
+        A caller that is cancelled does not take the run from the others.
+        """
+        if self._task is None:
+            # Owned here, not by a caller's task group, since no single caller owns it.
+            self._task = asyncio.create_task(self._fly())  # noqa: TID251
+            self._task.add_done_callback(_retrieve)
+        await asyncio.shield(self._task)
+
+    async def aclose(self) -> None:
+        """Stop a run that is under way."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _fly(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._task = None
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Look at an error that nobody may be left to see, so that asyncio does not report it."""
+    if not task.cancelled():
+        task.exception()

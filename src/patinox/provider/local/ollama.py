@@ -1,0 +1,212 @@
+"""Ollama, in its own language: the OpenAI-compatible one hides context, errors and thinking.
+
+Dialect: `dialects/ollama.py`. API: https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from patinox.provider.local.dialects.base import Dialect
+from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
+from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
+from patinox.provider.local.facts import capabilities, parameter_count, state
+from patinox.provider.local.service import Identity, ServiceProvider, ServiceSpec, Survey
+from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
+from patinox.provider.local.wire.json import decode_json
+from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo, Source
+
+_TAGS = HTTPRequest(path="/api/tags")
+_PS = HTTPRequest(path="/api/ps")
+_DEFAULT_HOST = "registry.ollama.ai/"
+_DEFAULT_NAMESPACE = "library/"
+_AT_ONCE = 8
+
+
+class _Details(msgspec.Struct):
+    format: str | None = None
+    family: str | None = None
+    parameter_size: str | None = None
+    quantization_level: str | None = None
+    context_length: int | None = None
+
+
+class _Tag(msgspec.Struct):
+    name: str
+    digest: str = ""
+    size: int | None = None
+    modified_at: str | None = None
+    details: _Details | None = None
+    remote_host: str | None = None
+    capabilities: list[str] | None = None
+
+
+class _Tags(msgspec.Struct):
+    models: list[_Tag] | None
+
+
+class _Running(msgspec.Struct):
+    name: str
+    context_length: int | None = None
+
+
+class _Ps(msgspec.Struct):
+    models: list[_Running] | None
+
+
+class _Show(msgspec.Struct):
+    capabilities: list[str] | None = None
+    model_info: dict[str, Any] | None = None
+    details: _Details | None = None
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class OllamaProvider(ServiceProvider):
+    """Ollama at one address."""
+
+    service_type: ClassVar[str] = "ollama"
+    label: ClassVar[str] = "Ollama"
+    dialect: ClassVar[Dialect] = OllamaDialect()
+    default_port: ClassVar[int] = 11434
+
+    _shown: Mapping[tuple[str, str], _Show] = {}
+
+    async def survey(self) -> Survey:
+        """Ask for names only: `/api/tags` and `/api/ps`."""
+        tags, running = await self._listed()
+        return Survey(
+            models=tuple(tag.name for tag in tags), loaded=tuple(item.name for item in running)
+        )
+
+    async def fetch_models(self) -> list[ModelInfo]:
+        """Ask for names, state, and what each model can do."""
+        tags, running = await self._listed()
+        gate = asyncio.Semaphore(_AT_ONCE)
+        shown = await asyncio.gather(*(self._show(tag, gate) for tag in tags))
+        # What /api/show says does not change as long as the digest does not.
+        self._shown = {
+            (tag.name, tag.digest): show for tag, show in zip(tags, shown, strict=True) if show
+        }
+        loaded = {self.normalize(item.name): item for item in running}
+        return [
+            self._info(tag, show, loaded.get(self.normalize(tag.name)))
+            for tag, show in zip(tags, shown, strict=True)
+        ]
+
+    def normalize(self, name: str) -> str:
+        """Write a name in full but for the default host and namespace."""
+        name = name.strip().casefold().removeprefix(_DEFAULT_HOST).removeprefix(_DEFAULT_NAMESPACE)
+        return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+    def unlisted(self, model: ModelId) -> ModelInfo | None:
+        """Describe a cloud model, which Ollama passes on without having it in its list."""
+        name = model.name.casefold()
+        if not name.endswith((":cloud", "-cloud")) or ":" not in name:
+            return None
+        return ModelInfo(id=model.name, service=self.id, remote=True)
+
+    async def _listed(self) -> tuple[list[_Tag], list[_Running]]:
+        tags, ps = await asyncio.gather(self.ask(_TAGS, _Tags), self.ask(_PS, _Ps))
+        return tags.models or [], ps.models or []
+
+    async def _show(self, tag: _Tag, gate: asyncio.Semaphore) -> _Show | None:
+        """Ask what a model can do; one that cannot be shown must not hide the others."""
+        kept = self._shown.get((tag.name, tag.digest))
+        if kept is not None:
+            return kept
+        async with gate:
+            try:
+                return await self.ask(json_request("POST", "/api/show", {"model": tag.name}), _Show)
+            except (ModelNotFound, ServiceError, ParseError):
+                return None
+
+    def _info(self, tag: _Tag, show: _Show | None, running: _Running | None) -> ModelInfo:
+        details = tag.details or _Details()
+        architecture, longest = _architecture(show, details)
+        now = running.context_length or None if running else None
+        parameters = parameter_count(details.parameter_size)
+        return ModelInfo(
+            id=tag.name,
+            service=self.id,
+            created=unix_time(tag.modified_at),
+            owned_by="ollama",
+            capabilities=_capabilities(tag, show, longest, parameters),
+            size_bytes=tag.size,
+            parameter_count=parameters,
+            architecture=architecture,
+            quantization=details.quantization_level or None,
+            format=details.format or None,
+            digest=tag.digest or None,
+            remote=bool(tag.remote_host),
+            **state(
+                Source.SERVER,
+                context_length=longest,
+                loaded_context_length=now,
+                loaded=running is not None,
+            ),
+        )
+
+
+def _architecture(show: _Show | None, details: _Details) -> tuple[str | None, int | None]:
+    """Find architecture and trained context, whose key bears the architecture's name."""
+    told = (show.model_info if show else None) or {}
+    architecture = told.get("general.architecture")
+    longest = told.get(f"{architecture}.context_length")
+    return (
+        architecture if isinstance(architecture, str) else details.family or None,
+        longest if isinstance(longest, int) else details.context_length,
+    )
+
+
+def _capabilities(
+    tag: _Tag, show: _Show | None, longest: int | None, parameters: int | None
+) -> ModelCapabilities:
+    told: dict[str, Any] = {"max_tokens": longest}
+    words = (show.capabilities if show else None) or tag.capabilities
+    if words:
+        completes = "completion" in words
+        told |= {
+            "supports_chat": completes,
+            "supports_completions": completes,
+            "supports_streaming": completes,
+            "supports_embeddings": "embedding" in words,
+            "supports_vision": "vision" in words,
+            "supports_tools": "tools" in words,
+            "supports_thinking": "thinking" in words,
+        }
+    return capabilities(tag.name, told, source=Source.SERVER, parameters=parameters)
+
+
+def identify(replies: Sequence[HTTPReply | None]) -> Identity | None:
+    """Accept what tells an Ollama version *and* greets as Ollama: others copy one of the two."""
+    version, greeting = replies
+    if version is None or greeting is None or not version.ok:
+        return None
+    if greeting.body.strip() != b"Ollama is running":
+        return None
+    try:
+        told = decode_json(version.body, _Version, what="/api/version").version
+    except ParseError:
+        return None
+    return Identity(version=told)
+
+
+SERVICE = ServiceSpec(
+    name=OllamaProvider.service_type,
+    label=OllamaProvider.label,
+    docs="https://github.com/ollama/ollama/blob/main/docs/api.md",
+    provider=OllamaProvider,
+    default_endpoints=("http://localhost:11434",),
+    endpoint_variable="OLLAMA_ENDPOINT",
+    start_hint="ollama serve",
+    probes=(HTTPRequest(path="/api/version"), HTTPRequest(path="/")),
+    identify=identify,
+    rank=10,
+)

@@ -1,0 +1,152 @@
+"""Who listens at an address: asked with harmless requests, believed only when proven."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.config import Deadlines
+from patinox.provider.local.endpoint import Endpoint
+from patinox.provider.local.errors import NetworkError
+from patinox.provider.local.service import Identity, ServiceSpec
+from patinox.provider.local.transport import Transport
+from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
+
+PROBE_BUDGET = 2**20
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """An address to look at.
+
+    Attributes:
+        endpoint: where.
+        expected: name of the service that should be there, or `None` for any.
+        name: id the user gave to it.
+        setting: what named the address: a variable, a key of the file, or `default`.
+    """
+
+    endpoint: Endpoint
+    expected: str | None = None
+    name: str | None = None
+    setting: str = "default"
+
+    @property
+    def configured(self) -> bool:
+        """Whether the user named the address."""
+        return self.setting != "default"
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of service proved itself, and what it said about itself."""
+
+    spec: ServiceSpec
+    identity: Identity
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out of looking at one address.
+
+    Attributes:
+        place: where was looked.
+        proof: the service that proved itself, or `None`.
+        answered: whether anything answered at all.
+        reason: why it was accepted or not, in a line.
+        seconds: how long it took.
+    """
+
+    place: Place
+    proof: Proof | None = None
+    answered: bool = False
+    reason: str = ""
+    seconds: float = 0.0
+
+
+async def look_at(
+    place: Place,
+    specs: Sequence[ServiceSpec],
+    *,
+    transport: Transport,
+    within: float,
+    clock: Callable[[], float],
+) -> Finding:
+    """Find out who listens at an address, the expected kind first; never raises."""
+    started = clock()
+    first = [spec for spec in specs if spec.name == place.expected]
+    others = [spec for spec in specs if spec.name != place.expected]
+    asker = _Asker(place.endpoint, transport, clock=clock, end=started + within)
+    for round_ in (first, others):
+        if not round_:
+            continue
+        found = await asyncio.gather(*(asker.identify(spec) for spec in round_))
+        for spec, identity in zip(round_, found, strict=True):
+            if identity is not None:
+                return Finding(
+                    place=place,
+                    proof=Proof(spec=spec, identity=identity),
+                    answered=True,
+                    reason=_accepted(place, spec, identity),
+                    seconds=clock() - started,
+                )
+        if not asker.answered:
+            break
+    return Finding(
+        place=place,
+        answered=asker.answered,
+        reason=_rejected(asker, specs),
+        seconds=clock() - started,
+    )
+
+
+class _Asker:
+    """Sends the probes of several kinds of service to one address, each request once."""
+
+    def __init__(
+        self, endpoint: Endpoint, transport: Transport, *, clock: Callable[[], float], end: float
+    ) -> None:
+        self._endpoint = endpoint
+        self._transport = transport
+        self._clock = clock
+        self._end = end
+        self.answered = False
+        self.error: ProviderError | None = None
+
+    async def identify(self, spec: ServiceSpec) -> Identity | None:
+        replies = await asyncio.gather(*(self._probe(request) for request in spec.probes))
+        return spec.identify(replies)
+
+    async def _probe(self, request: HTTPRequest) -> HTTPReply | None:
+        deadlines = Deadlines()
+        local = self._endpoint.is_loopback
+        connect = deadlines.connect if local else deadlines.connect_remote
+        within = max(self._end - self._clock(), 0.0)
+        try:
+            reply = await self._transport.send(
+                self._endpoint,
+                request,
+                within=within,
+                connect=min(connect, within),
+                budget=PROBE_BUDGET,
+            )
+        except ProviderError as error:
+            self.error = error
+            self.answered = self.answered or not isinstance(error, NetworkError)
+            return None
+        self.answered = True
+        return reply
+
+
+def _accepted(place: Place, spec: ServiceSpec, identity: Identity) -> str:
+    proof = f"proved to be {spec.label}"
+    if place.expected not in {None, spec.name}:
+        proof += f", where {place.expected} was expected"
+    return f"{proof}; {identity.detail}" if identity.detail else proof
+
+
+def _rejected(asker: _Asker, specs: Iterable[ServiceSpec]) -> str:
+    if asker.answered:
+        kinds = ", ".join(spec.label for spec in specs)
+        return f"something answers, but did not prove to be any of: {kinds}"
+    return asker.error.message if asker.error else "nothing was asked"

@@ -1,0 +1,445 @@
+"""One service at one address: a dialect, an endpoint and what makes the service itself.
+
+A new service is one file beside this one, with a `SERVICE = ServiceSpec(...)` and, where it behaves
+in its own way, a subclass of `ServiceProvider`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import ClassVar, Self, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from patinox.provider.base import CompletionStream
+from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, ProviderError
+from patinox.provider.local.answer import Answer
+from patinox.provider.local.catalog import Catalog, Clock
+from patinox.provider.local.config import ServiceConfig
+from patinox.provider.local.dialects.base import Dialect
+from patinox.provider.local.dialects.faults import is_fault
+from patinox.provider.local.endpoint import Endpoint, parse_endpoint
+from patinox.provider.local.errors import ModelNotFound, ParseError
+from patinox.provider.local.transport import StreamReply, Transport
+from patinox.provider.local.types import ServiceStatus
+from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
+from patinox.provider.local.wire.json import decode_json
+from patinox.provider.secret import Secret
+from patinox.provider.types import (
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ModelCapabilities,
+    ModelId,
+    ModelInfo,
+    StreamEvent,
+)
+
+T = TypeVar("T")
+
+NEAREST = 3
+# How long the end of a body may take after the answer's end, so that the connection can be kept.
+DRAIN = 0.1
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service proved about itself.
+
+    Attributes:
+        version: as it tells, or as concluded from what it can do; else `None`.
+        version_inferred: it was concluded.
+        status: `available`, or why it cannot be used although it is what it is.
+        detail: the same in a few words.
+    """
+
+    version: str | None = None
+    version_inferred: bool = False
+    status: ServiceStatus = ServiceStatus.AVAILABLE
+    detail: str | None = None
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """Names of the models of a service, and of those that are in memory."""
+
+    models: tuple[str, ...]
+    loaded: tuple[str, ...]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request goes, and the key that may be shown there."""
+
+    endpoint: Endpoint
+    api_key: Secret | None = None
+
+
+Identify = Callable[[Sequence[HTTPReply | None]], Identity | None]
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts of one kind of service.
+
+    Attributes:
+        name: how configuration and `service::model` spell it.
+        label: its name for people.
+        docs: the vendor's page about its API.
+        provider: the class that talks to it.
+        default_endpoints: where it listens if nobody moved it.
+        endpoint_variable: the environment variable that moves it.
+        start_hint: how a person starts it.
+        probes: harmless requests whose replies prove who answers.
+        identify: reads these replies, `None` for one that failed; `None` if it is another service.
+        stand_in: needs no server: it is used where none answers, or when it is asked for.
+        available: whether what a stand-in needs is installed.
+        rank: place in the order of preference where nothing else decides; the lower, the sooner.
+    """
+
+    name: str
+    label: str
+    docs: str
+    provider: type[ServiceProvider]
+    default_endpoints: tuple[str, ...] = ()
+    endpoint_variable: str | None = None
+    start_hint: str = ""
+    probes: tuple[HTTPRequest, ...] = ()
+    identify: Identify = lambda _: None
+    stand_in: bool = False
+    available: Callable[[], bool] = lambda: True
+    rank: int = 50
+
+
+class ServiceProvider(ABC):
+    """A `ModelProvider` for one service; use it as a context manager, or call `aclose`."""
+
+    service_type: ClassVar[str]
+    label: ClassVar[str]
+    dialect: ClassVar[Dialect]
+    default_port: ClassVar[int] = 80
+
+    def __init__(
+        self,
+        endpoint: str | Endpoint = "",
+        config: ServiceConfig | None = None,
+        *,
+        service_id: str | None = None,
+        transport: Transport | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Make it without any I/O.
+
+        Args:
+            endpoint: base address in any form; empty for the service's usual one.
+            config: its settings.
+            service_id: what to call it; its type if not given.
+            transport: connections shared with others; its own if not given.
+            clock: monotonic seconds.
+
+        Raises:
+            InvalidConfiguration: the address is not one.
+        """
+        if not isinstance(endpoint, Endpoint):
+            endpoint = parse_endpoint(endpoint, default_port=self.default_port)
+        self.endpoint = endpoint.addresses()[0]
+        self.config = config or ServiceConfig()
+        self.id = service_id or self.service_type
+        self._own_transport = transport is None
+        self._transport = transport or Transport()
+        self._clock = clock
+        self._catalog = Catalog(self.fetch_models, ttl=self.config.cache_ttl, clock=clock)
+
+    def __repr__(self) -> str:
+        """Tell what it is and where."""
+        return f"<{type(self).__name__} {self.id} at {self.endpoint}>"
+
+    async def __aenter__(self) -> Self:
+        """Enter; nothing is sent."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close its connections."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what belongs to it."""
+        await self._catalog.aclose()
+        if self._own_transport:
+            await self._transport.aclose()
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return str(self.endpoint)
+
+    # What a service has to know.
+
+    @abstractmethod
+    async def fetch_models(self) -> list[ModelInfo]:
+        """Ask the server for its models; raises `ProviderError`."""
+
+    def normalize(self, name: str) -> str:
+        """Bring a model's name into the form in which two names of one model are equal."""
+        return name.casefold()
+
+    def call_name(self, info: ModelInfo) -> str:
+        """Return the name under which the server wants to be asked for the model."""
+        return info.id
+
+    def answers_as(self, info: ModelInfo, answered: str) -> bool:
+        """Tell whether an answer signed `answered` may come from the model."""
+        return self.match(ModelId(answered), [info]) is not None
+
+    async def survey(self) -> Survey:
+        """Ask in the cheapest way which models there are and which are loaded."""
+        models = await self._catalog.get(fresh=True)
+        return Survey(
+            models=tuple(info.id for info in models),
+            loaded=tuple(info.id for info in models if info.loaded),
+        )
+
+    @property
+    def inferred_version(self) -> str | None:
+        """The version that can be concluded from what the server has answered so far."""
+        return None
+
+    # ModelProvider.
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.id
+
+    async def list_models(self) -> list[ModelInfo]:
+        """List its models, sorted by name; as fresh as `cache_ttl` says."""
+        return sorted(await self._catalog.get(), key=lambda info: info.id)
+
+    async def supports_model(self, model: ModelId | str) -> bool:
+        """Tell whether it has the model; raises `ProviderError` if it cannot be asked."""
+        return self.match(ModelId.parse(model), await self._catalog.get()) is not None
+
+    async def model_capabilities(self, model: ModelId | str) -> ModelCapabilities | None:
+        """Tell what the model can do, or `None` if it is not there."""
+        info = self.match(ModelId.parse(model), await self._catalog.get())
+        return info.capabilities if info else None
+
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        """Answer in one piece: the fold of the same events that a stream hands out.
+
+        Raises:
+            ProviderError: see `patinox.provider.local.errors`.
+        """
+        async with self.open_stream(request, streaming=self.config.streaming) as stream:
+            return await stream.collect()
+
+    def stream_completion(self, request: CompletionRequest) -> CompletionStream:
+        """Answer piece by piece; errors come out of the iteration."""
+        return self.open_stream(request, streaming=True)
+
+    def open_stream(self, request: CompletionRequest, *, streaming: bool) -> CompletionStream:
+        """Answer as events, asked for piece by piece or (`streaming=False`) in one."""
+        return CompletionStream(self._events(request, streaming=streaming))
+
+    async def _events(
+        self, request: CompletionRequest, *, streaming: bool
+    ) -> AsyncGenerator[StreamEvent, None]:
+        answer = Answer(
+            service=self.id,
+            decoder=self.dialect.chat_decoder(),
+            deadlines=self.config.deadlines,
+            total=request.timeout or self.config.timeout,
+            clock=self._clock,
+        )
+        try:
+            info = await self.resolve(request.model)
+            if info.capabilities.supports_chat is False:
+                raise self._cannot(info, "does not chat", "embed")
+            http = self.dialect.render_chat(
+                request,
+                model=self.call_name(info),
+                stream=streaming,
+                custom=self.config.custom_params,
+            )
+            async with self.target(info) as target, self._ask_for(http, target, answer) as reply:
+                while not answer.ended:
+                    within, phase = answer.limit()
+                    data = await reply.read(within=within, phase=phase)
+                    for event in answer.events(data, same_model=partial(self.answers_as, info)):
+                        yield event
+                await reply.drain(within=DRAIN)
+        except ProviderError as error:
+            failure = answer.failed(error)
+            if failure is error:
+                raise
+            raise failure from error
+
+    @contextlib.asynccontextmanager
+    async def _ask_for(
+        self, http: HTTPRequest, target: Target, answer: Answer
+    ) -> AsyncIterator[StreamReply]:
+        within, phase = answer.limit()
+        async with self._transport.stream(
+            target.endpoint,
+            http,
+            within=within,
+            phase=phase,
+            connect=self._connect(target.endpoint),
+            api_key=target.api_key,
+        ) as reply:
+            if reply.status != 200:  # noqa: PLR2004  the one status of an answer
+                within, phase = answer.limit()
+                raise self.dialect.classify(await reply.whole(within=within, phase=phase))
+            yield reply
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Turn texts into vectors.
+
+        Raises:
+            CapabilityNotSupported: the model is known to make no vectors.
+            ProviderError: see `patinox.provider.local.errors`.
+        """
+        within = request.timeout or self.config.timeout
+        within = within or self.config.deadlines.embed + len(request.input)
+        try:
+            info = await self.resolve(request.model)
+            if info.capabilities.supports_embeddings is False:
+                raise self._cannot(info, "makes no embeddings", "chat")
+            http = self.dialect.render_embed(
+                request, model=self.call_name(info), custom=self.config.custom_params
+            )
+            async with self.target(info) as target:
+                reply = await self.send(http, within=within, target=target)
+            response = self._read(
+                reply, lambda good: self.dialect.parse_embed(good, count=len(request.input))
+            )
+        except ProviderError as error:
+            error.service = error.service or self.id
+            raise
+        return replace(response, service=self.id, model=response.model or info.id)
+
+    def _cannot(self, info: ModelInfo, what: str, instead: str) -> CapabilityNotSupported:
+        return CapabilityNotSupported(
+            f"{info.id!r} on {self.label} {what}.",
+            hint=f"Use it to {instead}; what each model can do: patinox models",
+            service=self.id,
+        )
+
+    # Finding a model.
+
+    def match(self, model: ModelId, models: Sequence[ModelInfo]) -> ModelInfo | None:
+        """Find the model among `models`: by its exact name, else by a name that means the same."""
+        if model.provider_hint not in {None, self.id, self.service_type}:
+            return None
+        for info in models:
+            if model.name == info.id:
+                return info
+        wanted = self.normalize(model.name)
+        for info in models:
+            if wanted in {self.normalize(name) for name in (info.id, *info.aliases)}:
+                return info
+        return None
+
+    async def resolve(self, model: ModelId) -> ModelInfo:
+        """Find the model, asking the server once more if it is not in a list that was kept.
+
+        Raises:
+            ModelNotFound: it is not there; the message has the nearest names.
+            CloudModelRefused: it runs in the cloud and that is not allowed.
+        """
+        info = await self.find(model) or await self.find(model, fresh=True)
+        if info is None:
+            models = await self._catalog.get()
+            raise model_not_found(model, models, where=self.label, service=self.id)
+        if info.remote and not self.config.allow_cloud:
+            raise CloudModelRefused(
+                f"{info.id!r} runs in the cloud, although {self.label} lists it.",
+                hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
+            )
+        return info
+
+    async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:
+        """Find the model in the list that is kept, or in a `fresh` one."""
+        return self.match(model, await self._catalog.get(fresh=fresh)) or self.unlisted(model)
+
+    def unlisted(self, model: ModelId) -> ModelInfo | None:  # noqa: ARG002  for subclasses
+        """Describe a model that the server knows without listing it; usually there is none."""
+        return None
+
+    # Talking.
+
+    @contextlib.asynccontextmanager
+    async def target(self, info: ModelInfo) -> AsyncIterator[Target]:  # noqa: ARG002  likewise
+        """Give the address that answers for this model, as long as it is needed."""
+        yield Target(endpoint=self.endpoint, api_key=self.config.api_key)
+
+    async def send(
+        self, request: HTTPRequest, *, within: float | None = None, target: Target | None = None
+    ) -> HTTPReply:
+        """Send a request that is answered in one piece, `within` seconds."""
+        target = target or Target(endpoint=self.endpoint, api_key=self.config.api_key)
+        return await self._transport.send(
+            target.endpoint,
+            request,
+            within=self.config.deadlines.listing if within is None else within,
+            connect=self._connect(target.endpoint),
+            api_key=target.api_key,
+        )
+
+    async def ask(self, request: HTTPRequest, kind: type[T]) -> T:
+        """Send a request and decode the reply as `kind`.
+
+        Raises:
+            ProviderError: what the server's error means, or `ParseError`.
+        """
+        what = f"The reply of {self.label} to {request.method} {request.path}"
+        reply = await self.send(request)
+        return self._read(reply, lambda good: decode_json(good.body, kind, what=what))
+
+    def _read(self, reply: HTTPReply, parse: Callable[[HTTPReply], T]) -> T:
+        """Parse a reply; one that says it went well may still be an error (LM Studio)."""
+        if not reply.ok:
+            raise self.dialect.classify(reply)
+        try:
+            return parse(reply)
+        except ParseError:
+            if is_fault(reply.body):
+                raise self.dialect.classify(reply) from None
+            raise
+
+    def _connect(self, endpoint: Endpoint) -> float:
+        deadlines = self.config.deadlines
+        return deadlines.connect if endpoint.is_loopback else deadlines.connect_remote
+
+
+def nearest_names(name: str, models: Iterable[ModelInfo]) -> tuple[str, ...]:
+    """Return the names that look most like `name`, as `service::model`, the likest first."""
+    spelled = {info.id.casefold(): str(info.model_id) for info in models}
+    bare = {key.partition(":")[0].rpartition("/")[2]: key for key in reversed(spelled)}
+    wanted = name.casefold()
+    found = difflib.get_close_matches(wanted, spelled, NEAREST, 0.5)
+    short = wanted.partition(":")[0].rpartition("/")[2]
+    found += [bare[key] for key in difflib.get_close_matches(short, bare, NEAREST, 0.6)]
+    return tuple(dict.fromkeys(spelled[key] for key in found))[:NEAREST]
+
+
+def model_not_found(
+    model: ModelId, models: Sequence[ModelInfo], *, where: str, service: str | None = None
+) -> ModelNotFound:
+    """Make the error for a model that is not among `models`, with the nearest names."""
+    nearest = nearest_names(model.name, models)
+    if nearest:
+        hint = f"Did you mean {' or '.join(nearest)}? All: patinox models"
+    else:
+        hint = "All: patinox models" if models else "There are no models at all."
+    msg = f"No model {model.name!r} on {where}."
+    return ModelNotFound(msg, nearest=nearest, hint=hint, service=service)

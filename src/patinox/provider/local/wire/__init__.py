@@ -1,0 +1,1 @@
+"""Bytes in, values out: framing and decoding without any I/O."""

@@ -1,0 +1,90 @@
+r"""Server-sent events out of bytes (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+Lines end at `\n`, `\r\n` or `\r`; comments, `id` and `retry` are passed over. A field called
+`error` is handed out as an event of that name: llama.cpp wrote errors so until autumn 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from patinox.provider.local.errors import ResponseTooLarge
+from patinox.provider.local.wire.lines import MAX_LINE
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class ServerSentEvent(msgspec.Struct, frozen=True):
+    """One event: its name, empty if it has none, and its data."""
+
+    name: str
+    data: bytes
+
+
+class SSEDecoder:
+    """Collects bytes and hands out events; where the bytes are cut does not matter."""
+
+    def __init__(self, *, limit: int = MAX_LINE) -> None:
+        """Start with nothing held; an event longer than `limit` bytes is refused."""
+        self._limit = limit
+        self._held = bytearray()
+        self._after_cr = False
+        self._first = True
+        self._name = ""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
+        """Take bytes, hand out the events they complete.
+
+        Raises:
+            ResponseTooLarge: an event is longer than the limit.
+        """
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if data.endswith(b"\r"):
+            self._after_cr = True
+        *lines, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            self._hold(line)
+            yield from self._end_line()
+        self._hold(rest)
+
+    def close(self) -> Iterator[ServerSentEvent]:
+        """Hand out a last event that was whole but for its blank line."""
+        yield from self._end_line()
+        yield from self._dispatch()
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) + self._size > self._limit:
+            msg = f"An event of the reply is longer than {self._limit:,} bytes."
+            raise ResponseTooLarge(msg)
+
+    def _end_line(self) -> Iterator[ServerSentEvent]:
+        line = bytes(self._held)
+        self._held.clear()
+        if self._first:
+            self._first = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            yield from self._dispatch()
+            return
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        elif field in {b"data", b"error"}:
+            self._name = "error" if field == b"error" else self._name
+            self._data.append(value)
+            self._size += len(value)
+
+    def _dispatch(self) -> Iterator[ServerSentEvent]:
+        if self._data:
+            yield ServerSentEvent(self._name, b"\n".join(self._data))
+        self._data = []
+        self._size = 0
+        self._name = ""

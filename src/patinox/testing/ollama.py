@@ -1,0 +1,288 @@
+"""An emulator of Ollama's HTTP API, built to the sources of Ollama 0.33 (https://docs.ollama.com/api).
+
+It serves the native routes and the OpenAI routes for chat, completion, embedding and models, with
+the statuses, texts and oddities of the real server; it runs no model. Not served: push, create,
+blobs, `/v1/responses`, `/v1/messages`, audio, and the account's routes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from html import escape
+from itertools import chain
+from urllib.parse import quote
+
+import msgspec
+
+from patinox.testing import ollama_native as native
+from patinox.testing.ollama_access import PREFLIGHT, is_preflight, is_refused
+from patinox.testing.ollama_chat import Cloud, Runner
+from patinox.testing.ollama_embed import Embedder
+from patinox.testing.ollama_json import OllamaError, decode, quoted, to_json
+from patinox.testing.ollama_models import DEFAULT_MODELS, OllamaModel
+from patinox.testing.ollama_names import Name, parse_name, parse_reference, stored_name
+from patinox.testing.ollama_openai import OpenAIRoutes, reply_error
+from patinox.testing.ollama_requests import (
+    FOREVER,
+    ChatRequest,
+    CopyRequest,
+    DeleteRequest,
+    EmbeddingRequest,
+    EmbedRequest,
+    GenerateRequest,
+    PullRequest,
+    ShowRequest,
+)
+from patinox.testing.ollama_shapes import ps_entry, pull_progress, show, tags_entry
+from patinox.testing.ollama_state import Installed, Store
+from patinox.testing.server import EmulatedServer, Exchange
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+_TEXT = "text/plain; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
+_MODEL_PATH = "/v1/models/:model"
+_SIGNIN_URL = "https://ollama.com/connect?name=emulated&key=c3NoLWVkMjU1MTk"
+_SECOND = 10**9
+
+
+class OllamaEmulator(EmulatedServer):
+    """Ollama, emulated.
+
+    Args:
+        models: what is installed; pulling knows these and the default models.
+        version: what it says it is. Before 0.30 `/api/tags` has no capabilities and no lengths,
+            and every model takes the rendered path.
+        context_length: tokens of context where neither request nor model says (`num_ctx`).
+        keep_alive: seconds a model stays in memory unused; negative: for ever.
+        on_gpu: whether the models are in the memory of a GPU.
+        cloud: whether somebody is signed in at ollama.com, or the cloud is switched off. Signed in,
+            the stubs answer as if the cloud did; nothing leaves the machine.
+        signin_url: where to sign in, as an unauthorized request is told; `None`: it is not told.
+        thinking_levels: levels of `think` that `/api/show` lists, the default first; any level is
+            accepted then. Later servers than 0.33.0 do so.
+        clock: nanoseconds since 1970.
+        host, port, latency, chunk_delay: see `EmulatedServer`.
+
+    """
+
+    name = "ollama"
+
+    def __init__(  # noqa: PLR0913 - each is a switch of its own
+        self,
+        *,
+        models: Iterable[OllamaModel] = DEFAULT_MODELS,
+        version: str = "0.33.0",
+        context_length: int = 4096,
+        keep_alive: float = 300.0,
+        on_gpu: bool = False,
+        cloud: Cloud = "signed-out",
+        signin_url: str | None = _SIGNIN_URL,
+        thinking_levels: tuple[str, ...] = (),
+        clock: Callable[[], int] = time.time_ns,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+        chunk_delay: float = 0.0,
+    ) -> None:
+        super().__init__(host=host, port=port, latency=latency, chunk_delay=chunk_delay)
+        installed = tuple(models)
+        self.version = version
+        self._since_0_30 = tuple(map(int, version.split(".")[:2])) >= (0, 30)
+        self._on_gpu = on_gpu
+        self._cloud = cloud
+        self._thinking_levels = thinking_levels
+        self._registry = {m.parsed.key: m for m in chain(DEFAULT_MODELS, installed)}
+        keep = int(keep_alive * _SECOND) if keep_alive >= 0 else FOREVER
+        self._store = Store(installed, clock=clock, num_ctx=context_length, keep=keep)
+        self._runner = Runner(
+            self._store,
+            native=self._since_0_30,
+            cloud=cloud,
+            signin_url=signin_url,
+            any_level=bool(thinking_levels),
+        )
+        self._embedder = Embedder(self._store, self._runner)
+        self._openai = OpenAIRoutes(self._store, self._runner, self._embedder)
+        self._routes = self._table()
+
+    def _table(self) -> dict[str, dict[str, Handler]]:
+        """The routes; methods in the order that `Allow` has them."""
+        return {
+            "/": {"HEAD": self._root, "GET": self._root},
+            "/api/version": {"HEAD": self._version, "GET": self._version},
+            "/api/tags": {"HEAD": self._tags, "GET": self._tags},
+            "/api/ps": {"GET": self._ps},
+            "/api/status": {"GET": self._status},
+            "/api/show": {"POST": self._show},
+            "/api/chat": {"POST": self._chat},
+            "/api/generate": {"POST": self._generate},
+            "/api/embed": {"POST": self._embed},
+            "/api/embeddings": {"POST": self._embeddings},
+            "/api/pull": {"POST": self._pull},
+            "/api/copy": {"POST": self._copy},
+            "/api/delete": {"DELETE": self._delete},
+            "/v1/chat/completions": {"POST": self._openai.chat_completions},
+            "/v1/completions": {"POST": self._openai.completions},
+            "/v1/embeddings": {"POST": self._openai.embeddings},
+            "/v1/models": {"GET": self._openai.models},
+            _MODEL_PATH: {"GET": self._openai.model},
+        }
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        path = _route(exchange.path)
+        methods = self._routes.get(path, {})
+        shorter = self._routes.get(_route(path[:-1]), {}) if path.endswith("/") else {}
+        if not methods and exchange.method in shorter:
+            await _redirect(exchange)
+        elif is_refused(exchange.headers):
+            await exchange.reply(403, content_type=None)
+        elif is_preflight(exchange.method, exchange.headers):
+            allowed = {"Access-Control-Allow-Origin": exchange.headers["origin"], **PREFLIGHT}
+            await exchange.reply(204, content_type=None, headers=allowed)
+        elif handler := methods.get(exchange.method):
+            await self._answer(exchange, handler)
+        elif methods:
+            allowed = {"Allow": ", ".join(methods)}
+            body = b"405 method not allowed"
+            await exchange.reply(405, body, content_type="text/plain", headers=allowed)
+        else:
+            await exchange.reply(404, b"404 page not found", content_type="text/plain")
+
+    async def _answer(self, exchange: Exchange, handler: Handler) -> None:
+        try:
+            await handler(exchange)
+        except OllamaError as error:
+            if exchange.path.startswith("/v1/"):
+                await reply_error(exchange, error)
+            else:
+                await exchange.reply(error.status, to_json(error.body))
+
+    async def _root(self, exchange: Exchange) -> None:
+        await exchange.reply(200, b"Ollama is running", content_type=_TEXT)
+
+    async def _version(self, exchange: Exchange) -> None:
+        await exchange.reply(200, to_json({"version": self.version}))
+
+    async def _status(self, exchange: Exchange) -> None:
+        disabled = self._cloud == "disabled"
+        status = {"disabled": disabled, "source": "env" if disabled else "none"}
+        await exchange.reply(200, to_json({"cloud": status}))
+
+    async def _tags(self, exchange: Exchange) -> None:
+        entries = [tags_entry(e, scanned=self._since_0_30) for e in self._store.listed()]
+        await exchange.reply(200, to_json({"models": entries}))
+
+    async def _ps(self, exchange: Exchange) -> None:
+        entries = [ps_entry(run, on_gpu=self._on_gpu) for run in self._store.running()]
+        await exchange.reply(200, to_json({"models": entries}))
+
+    async def _show(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, ShowRequest)
+        asked = request.model or request.name
+        entry = self._shown(asked)
+        copilot = exchange.headers.get("user-agent", "").startswith("GitHubCopilotChat/")
+        body = show(
+            entry,
+            request,
+            basename=asked if copilot else None,
+            thinking_levels=self._thinking_levels,
+        )
+        await exchange.reply(200, to_json(body))
+
+    def _shown(self, asked: str) -> Installed:
+        reference = parse_reference(asked, when_empty=OllamaError(400, "model is required"))
+        entry = self._store.find(stored_name(reference))
+        if reference.source == "cloud" or (entry and entry.model.remote_model):
+            self._runner.check_cloud_enabled("remote model details are")
+        if entry is None or (entry.model.remote_model and reference.source == "local"):
+            raise OllamaError(404, f"model '{reference.name.shortest}' not found")
+        return entry
+
+    async def _chat(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, ChatRequest)
+        result = self._runner.chat(request)
+        await native.reply(exchange, result, native.chat_object, stream=request.stream)
+
+    async def _generate(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, GenerateRequest)
+        result = self._runner.generate(request)
+        await native.reply(exchange, result, native.generate_object, stream=request.stream)
+
+    async def _embed(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, EmbedRequest)
+        await exchange.reply(200, to_json(self._embedder.embed(request)))
+
+    async def _embeddings(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, EmbeddingRequest)
+        await exchange.reply(200, to_json(self._embedder.embeddings(request)))
+
+    async def _pull(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, PullRequest)
+        invalid = OllamaError(400, "invalid model name")
+        reference = parse_reference(request.model or request.name, when_empty=invalid)
+        events = self._download(stored_name(reference))
+        if request.stream:
+            await native.reply_lines(exchange, events)
+            return
+        try:
+            *_, last = events
+        except OllamaError as error:
+            body = to_json(error.body)
+            await exchange.reply(error.status, body, content_type="application/json")
+        else:
+            await exchange.reply(200, to_json(last), content_type="application/json")
+
+    def _download(self, name: Name) -> Iterator[dict[str, object]]:
+        yield {"status": "pulling manifest"}
+        model = self._registry.get(name.key)
+        if model is None:
+            raise OllamaError(500, "pull model manifest: file does not exist")
+        yield from pull_progress(model)
+        self._store.add(model)
+        yield {"status": "success"}
+
+    async def _copy(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, CopyRequest)
+        source = _valid_name(request.source, "source")
+        destination = _valid_name(request.destination, "destination")
+        entry = self._store.find(source)
+        if entry is None:
+            raise OllamaError(404, f"model {quoted(request.source)} not found")
+        self._store.add(msgspec.structs.replace(entry.model, name=destination.full))
+        await exchange.reply(200, content_type=None)
+
+    async def _delete(self, exchange: Exchange) -> None:
+        request = decode(exchange.body, DeleteRequest)
+        asked = request.model or request.name
+        if asked.strip() and parse_name(asked.strip()) is None:
+            raise OllamaError(400, f"name {quoted(asked)} is invalid")
+        required = OllamaError(400, "model is required")
+        if not self._store.remove(stored_name(parse_reference(asked, when_empty=required))):
+            raise OllamaError(404, f"model '{asked}' not found")
+        await exchange.reply(200, content_type=None)
+
+
+def _route(path: str) -> str:
+    name = path.removeprefix("/v1/models/")
+    return _MODEL_PATH if name and name != path and "/" not in name else path
+
+
+async def _redirect(exchange: Exchange) -> None:
+    """Send the client to the path without its trailing slash."""
+    location = quote(exchange.path[:-1]) + (f"?{exchange.query}" if exchange.query else "")
+    headers = {"Location": location}
+    if exchange.method == "GET":
+        page = f'<a href="{escape(location)}">Moved Permanently</a>.\n\n'
+        await exchange.reply(301, page.encode(), content_type=_HTML, headers=headers)
+    else:
+        await exchange.reply(307, content_type=None, headers=headers)
+
+
+def _valid_name(text: str, role: str) -> Name:
+    name = parse_name(text)
+    if name is None:
+        raise OllamaError(400, f"{role} {quoted(text)} is invalid")
+    return name
