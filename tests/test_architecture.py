@@ -16,12 +16,13 @@ FILES = {
 # Nor across a bar: what two such rooms share belongs on a floor below them.
 FLOORS = """
     _version provider/types provider/errors provider/embeddings provider/secret
-    provider/base provider/assemble local/types local/errors local/wire/
-    provider/config local/config local/endpoint local/environment local/events local/dialects/
-    local/transport | embedded/
+    provider/base provider/assemble local/types local/errors local/facts local/wire/
+    provider/config local/config local/endpoint local/events local/dialects/
+    local/configfile local/variables local/environment
+    local/transport local/flight | embedded/
     local/service local/answer local/health local/routing local/catalog
     local/ollama | local/lmstudio | local/llamacpp | local/embedded
-    local/registry
+    local/registry local/probing
     local/discovery
     local/coordinator provider/factory
     local/sync | telemetry/ | testing/
@@ -49,7 +50,8 @@ ONLY = {  # what is imported, or read, in these rooms only
 }
 # Values in, values out: to be tested without a socket, a clock or a loop.
 DRY = {"provider/types", "provider/errors", "provider/base", "provider/assemble", "local/types"}
-DRY |= {"local/errors", "local/wire/", "local/dialects/", "local/health", "local/routing"}
+DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
+DRY |= {"local/health", "local/routing"}
 WET = {"aiohttp", "anyio", "asyncio", "logging", "os", "socket", "threading", "time"}
 
 

@@ -1,12 +1,13 @@
 """What a header says, and which headers are refused before an engine sees them."""
 
+import os
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from patinox.embedded import BadGGUF, LocalModelFile, read_gguf
+from patinox.embedded import BadGGUF, LocalModelFile, header, read_gguf
 
 EPSILON = "llama.attention.layer_norm_rms_epsilon"
 
@@ -209,6 +210,25 @@ def test_a_split_model_without_all_of_its_parts_is_refused(
         read_gguf(first)
     with pytest.raises(BadGGUF, match="its name does not end in"):
         read_gguf(first.rename(tmp_path / "renamed.gguf"))
+
+
+def test_a_header_without_end_is_not_read_without_end(
+    demo: LocalModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(header, "_MAX_HEADER_BYTES", 1000)
+    with pytest.raises(BadGGUF, match="longer than 1000 bytes"):
+        read_gguf(demo.path)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(
+    write_gguf: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(tmp_path / "m.gguf", tensors=(("w" * 500,),))
+    was = os.stat_result((0, 0, 0, 0, 0, 0, path.stat().st_size, 0, 0, 0))
+    monkeypatch.setattr(os, "fstat", lambda _: was)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadGGUF, match="cut short while it was read"):
+        read_gguf(path)
 
 
 def test_what_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:

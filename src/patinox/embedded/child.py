@@ -9,7 +9,7 @@ and speaks with it so:
 - stdout: one line of JSON, `{"ready": url}` or `{"error": text, "kind": "import" or "load"}`
 - stderr: the log of the engine
 
-It imports nothing of Patinox, so that a small model is there in less than a tenth of a second.
+It imports nothing of Patinox, so that a small model is there in about a tenth of a second.
 """
 
 import argparse

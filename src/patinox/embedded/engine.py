@@ -208,8 +208,8 @@ class _Child(asyncio.SubprocessProtocol):
 
     async def stop(self) -> None:
         """Close the child's stdin, which ends it, and kill it if that does not."""
-        if (stdin := self.transport.get_pipe_transport(0)) is not None:
-            stdin.close()
+        stdin = cast("asyncio.WriteTransport", self.transport.get_pipe_transport(0))
+        stdin.close()
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await self.ended.wait()

@@ -79,22 +79,23 @@ def demo_model() -> LocalModelFile:
 
 
 def find_models(
-    *, paths: Sequence[Path], home: Path, environ: Mapping[str, str]
+    *, paths: Sequence[Path], home: Path | None, environ: Mapping[str, str]
 ) -> tuple[LocalModelFile, ...]:
     """Every model under `paths`, in LM Studio's folders and in Ollama's stores.
 
     `paths` are files and folders of the user, each of which may be an Ollama store; `home` is
-    the user's home; of `environ` only `OLLAMA_MODELS` is read. Blocks while it reads the headers
-    of files it has not seen before: call it in a thread.
+    the user's home, and without one only `paths` count; of `environ` only `OLLAMA_MODELS` is
+    read. Blocks while it reads the headers of files it has not seen before: call it in a thread.
     """
     found: list[LocalModelFile] = []
     for path in paths:
         found += _ollama_models(path)
         found += _folder_models(path, "path")
-    for folder in _lmstudio_folders(home):
-        found += _folder_models(folder, "lmstudio")
-    for store in _ollama_stores(home, environ):
-        found += _ollama_models(store)
+    if home is not None:
+        for folder in _lmstudio_folders(home):
+            found += _folder_models(folder, "lmstudio")
+        for store in _ollama_stores(home, environ):
+            found += _ollama_models(store)
     return tuple(_without_duplicates(found))
 
 

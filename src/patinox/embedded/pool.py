@@ -83,6 +83,11 @@ class EnginePool:
             resident.leases -= 1
             self._let_go(resident)
 
+    def holds(self, model: LocalModelFile) -> bool:
+        """Whether the model is loaded."""
+        resident = self._residents.get(_key(model))
+        return resident is not None and resident.engine.alive
+
     async def close(self) -> None:
         """Stop all engines, those in use too."""
         self._closed = True

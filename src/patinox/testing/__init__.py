@@ -6,8 +6,8 @@ module says); they are not the servers, and run no model:
     async with OllamaEmulator() as ollama:
         ...  # talk to ollama.url, then look at ollama.requests
 
-Where nothing is async, `with OllamaEmulator().run_in_thread() as ollama:` does the same. With pytest
-the fixtures `ollama_emulator` and `lmstudio_emulator` are there by themselves.
+Where nothing is async, `with OllamaEmulator().run_in_thread() as ollama:` does the same. With
+pytest the fixtures `ollama_emulator` and `lmstudio_emulator` are there by themselves.
 """
 
 from __future__ import annotations

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _HEAD_LIMIT = 64 * 1024
 _READ_SIZE = 64 * 1024
@@ -64,7 +61,6 @@ class RequestReader:
             Refused: it is malformed or its head is too long.
             EOFError: the client closed the connection.
             ConnectionError: the client reset the connection.
-
         """
         head = await self._take_until(b"\r\n\r\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         line, *fields = head.decode("latin-1").split("\r\n")
@@ -137,13 +133,13 @@ def render_head(status: int, fields: Mapping[str, str]) -> bytes:
 
 
 def _parse_request_line(line: str) -> tuple[str, str]:
-    match line.split(" "):
-        case [method, target, "HTTP/1.1"] if _TOKEN.fullmatch(method):
-            return method, target
-        case [_, _, version] if version.startswith("HTTP/"):
-            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        case _:
-            raise Refused(HTTPStatus.BAD_REQUEST)
+    parts = line.split(" ")
+    if len(parts) != 3 or not _TOKEN.fullmatch(parts[0]):  # noqa: PLR2004 - three parts
+        raise Refused(HTTPStatus.BAD_REQUEST)
+    method, target, version = parts
+    if version != "HTTP/1.1":
+        raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    return method, target
 
 
 def _split_target(target: str) -> tuple[str, str]:

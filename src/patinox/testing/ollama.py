@@ -64,7 +64,6 @@ class OllamaEmulator(EmulatedServer):
             accepted then. Later servers than 0.33.0 do so.
         clock: nanoseconds since 1970.
         host, port, latency, chunk_delay: see `EmulatedServer`.
-
     """
 
     name = "ollama"
@@ -143,22 +142,13 @@ class OllamaEmulator(EmulatedServer):
             allowed = {"Access-Control-Allow-Origin": exchange.headers["origin"], **PREFLIGHT}
             await exchange.reply(204, content_type=None, headers=allowed)
         elif handler := methods.get(exchange.method):
-            await self._answer(exchange, handler)
+            await _answered(exchange, handler)
         elif methods:
             allowed = {"Allow": ", ".join(methods)}
             body = b"405 method not allowed"
             await exchange.reply(405, body, content_type="text/plain", headers=allowed)
         else:
             await exchange.reply(404, b"404 page not found", content_type="text/plain")
-
-    async def _answer(self, exchange: Exchange, handler: Handler) -> None:
-        try:
-            await handler(exchange)
-        except OllamaError as error:
-            if exchange.path.startswith("/v1/"):
-                await reply_error(exchange, error)
-            else:
-                await exchange.reply(error.status, to_json(error.body))
 
     async def _root(self, exchange: Exchange) -> None:
         await exchange.reply(200, b"Ollama is running", content_type=_TEXT)
@@ -263,6 +253,16 @@ class OllamaEmulator(EmulatedServer):
         if not self._store.remove(stored_name(parse_reference(asked, when_empty=required))):
             raise OllamaError(404, f"model '{asked}' not found")
         await exchange.reply(200, content_type=None)
+
+
+async def _answered(exchange: Exchange, handler: Handler) -> None:
+    try:
+        await handler(exchange)
+    except OllamaError as error:
+        if exchange.path.startswith("/v1/"):
+            await reply_error(exchange, error)
+        else:
+            await exchange.reply(error.status, to_json(error.body))
 
 
 def _route(path: str) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from patinox.testing.ollama_json import OllamaError, quoted
+from patinox.testing.ollama_json import OllamaError, is_list, quoted
 from patinox.testing.ollama_models import OllamaModel, OllamaPrompt
 from patinox.testing.ollama_names import Reference, parse_reference
 from patinox.testing.ollama_requests import (
@@ -103,7 +103,6 @@ class Runner:
 
         Raises:
             OllamaError: the request is refused.
-
         """
         question = Question(
             request=request,
@@ -120,7 +119,6 @@ class Runner:
 
         Raises:
             OllamaError: the request is refused.
-
         """
         if request.raw and (request.template or request.system or request.context):
             raise OllamaError(400, "raw mode does not support template, system, or context")
@@ -142,7 +140,6 @@ class Runner:
 
         Raises:
             CloudError: 403.
-
         """
         if self._cloud == "disabled":
             raise CloudError(403, f"ollama cloud is disabled: {what} unavailable")
@@ -152,7 +149,6 @@ class Runner:
 
         Raises:
             CloudError: 403 or 401.
-
         """
         self.check_cloud_enabled("remote model is")
         if self._cloud == "signed-out":
@@ -224,7 +220,9 @@ class Runner:
         cold = self._acquire(request, model)
         try:
             num_ctx = self._store.context(model, _whole(request.options.get("num_ctx")))
-            prompt, tokens = _fitted(_prompt(question, model, think), question, num_ctx, native)
+            prompt, tokens = _fitted(
+                _prompt(question, model, think=think), question, num_ctx, native=native
+            )
             _check_images(prompt, model)
             limits = _limits(prompt, num_ctx - tokens)
             generation = generate(answer(model, prompt), limits, think=bool(think))
@@ -263,7 +261,7 @@ def _check_capabilities(question: Question, model: OllamaModel) -> None:
         raise OllamaError(400, f"{model.parsed.full} does not support insert")
 
 
-def _prompt(question: Question, model: OllamaModel, think: bool | str) -> OllamaPrompt:
+def _prompt(question: Question, model: OllamaModel, *, think: bool | str) -> OllamaPrompt:
     messages = tuple(
         msgspec.structs.replace(message, role=message.role.lower()) for message in question.messages
     )
@@ -282,7 +280,7 @@ def _prompt(question: Question, model: OllamaModel, think: bool | str) -> Ollama
 
 
 def _fitted(
-    prompt: OllamaPrompt, question: Question, num_ctx: int, native: bool
+    prompt: OllamaPrompt, question: Question, num_ctx: int, *, native: bool
 ) -> tuple[OllamaPrompt, int]:
     """Return the prompt without the oldest messages that do not fit, and its tokens."""
     request, before = question.request, len(question.context or ())
@@ -328,7 +326,7 @@ def _engine_error(status: int, message: str, kind: str, **more: int) -> OllamaEr
 def _limits(prompt: OllamaPrompt, room: int) -> Limits:
     asked = _whole(prompt.options.get("num_predict")) or 0
     stop = prompt.options.get("stop")
-    stops = tuple(map(str, stop)) if isinstance(stop, list) else ()
+    stops = tuple(map(str, stop)) if is_list(stop) else ()
     return Limits(min(asked, room) if asked > 0 else room, stops)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from patinox.testing.ollama_chat import CloudError, Runner
-from patinox.testing.ollama_json import OllamaError, quoted
+from patinox.testing.ollama_json import OllamaError, is_list, quoted
 from patinox.testing.ollama_models import OllamaModel
 from patinox.testing.ollama_names import Reference, parse_reference
 from patinox.testing.ollama_requests import (
@@ -42,7 +42,6 @@ class Embedder:
 
         Raises:
             OllamaError: the request is refused.
-
         """
         keep_alive_ns(request.keep_alive, default=0)
         missing = OllamaError(404, "model '' not found")
@@ -70,7 +69,6 @@ class Embedder:
 
         Raises:
             OllamaError: the request is refused.
-
         """
         keep_alive_ns(request.keep_alive, default=0)
         reference = self._reference(request.model, OllamaError(400, "model is required"))
@@ -112,9 +110,10 @@ def _texts(given: object) -> list[str]:
         return []
     if isinstance(given, str):
         return [given]
-    if isinstance(given, list) and all(isinstance(text, str) for text in given):
-        return given
-    raise OllamaError(400, "invalid input type")
+    texts = [text for text in given if isinstance(text, str)] if is_list(given) else []
+    if not is_list(given) or len(texts) != len(given):
+        raise OllamaError(400, "invalid input type")
+    return texts
 
 
 def _cut(text: str, limit: int, *, truncate: bool) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeGuard, TypeVar
 
 import msgspec
 
@@ -29,7 +29,9 @@ _PLACES = {
     "options": "map[string]interface {}",
 }
 _SYNTAX = {
-    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Expecting property name enclosed in double quotes": (
+        "looking for beginning of object key string"
+    ),
     "Expecting ':' delimiter": "after object key",
     "Expecting ',' delimiter": "after object key:value pair",
     "Invalid control character at": "in string literal",
@@ -38,7 +40,7 @@ _SYNTAX = {
 
 
 class OllamaError(Exception):
-    """An error as Ollama reports it: before any output with `status`, later as a line of the stream.
+    """An error as Ollama reports it: with `status`, or as a line of a stream that has begun.
 
     A model's `reply` may raise it to fail in a way of its own.
     """
@@ -66,22 +68,31 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether this is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Tell whether this is a JSON array."""
+    return isinstance(value, list)
+
+
 def without_empty(**fields: object) -> dict[str, object]:
     """Return the fields that Go's `omitempty` keeps."""
     return {name: value for name, value in fields.items() if value}
 
 
 def decode(body: bytes, shape: type[S], *, when_empty: str = "missing request body") -> S:
-    """Read the first JSON value of a body; names match in any case, unknown ones and null are skipped.
+    """Read the first JSON value of a body; names match in any case, null is as absent.
 
     Raises:
         OllamaError: 400, the body is empty, malformed, or a field is of the wrong type.
-
     """
     value = _first_value(body.decode("utf-8", "replace").lstrip(" \t\r\n"), when_empty)
     if value is None:
         return shape()
-    if not isinstance(value, dict):
+    if not is_object(value):
         target = f"Go value of type api.{shape.__name__}"
         raise OllamaError(400, f"json: cannot unmarshal {_kind(value)} into {target}")
     fields = _folded(value)
@@ -130,8 +141,8 @@ def _folded(fields: dict[str, Any]) -> dict[str, Any]:
     """Lower the names, drop what is null; within the lists of structs as well."""
     folded = {name.lower(): value for name, value in fields.items() if value is not None}
     for name in _STRUCTS_WITHIN & folded.keys():
-        if isinstance(folded[name], list):
-            folded[name] = [_folded(v) if isinstance(v, dict) else v for v in folded[name]]
+        if is_list(structs := folded[name]):
+            folded[name] = [_folded(item) if is_object(item) else item for item in structs]
     return folded
 
 
@@ -148,7 +159,8 @@ def _mismatch(text: str, fields: dict[str, Any], shape: type[msgspec.Struct]) ->
     if expected not in {"array", "object"} or target is None:
         target = _TYPES.get(expected, expected)
     field = place.replace("[]", "")
-    return f"json: cannot unmarshal {kind} into Go struct field {shape.__name__}.{field} of type {target}"
+    whole = f"Go struct field {shape.__name__}.{field} of type {target}"
+    return f"json: cannot unmarshal {kind} into {whole}"
 
 
 def _at(value: Any, path: str) -> object:  # noqa: ANN401 - walks whatever was sent
@@ -158,6 +170,12 @@ def _at(value: Any, path: str) -> object:  # noqa: ANN401 - walks whatever was s
 
 
 def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return {str: "string", list: "array"}.get(type(value), "number")
+    match value:
+        case bool():
+            return "bool"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "number"

@@ -34,7 +34,6 @@ class OllamaAnswer(msgspec.Struct, frozen=True):
         error: fails the call after all that: a stream ends with an error line, a whole reply is the
             error alone.
         finished: false for a stream that just ends, without a last chunk and without an error.
-
     """
 
     text: str | tuple[str, ...] = ""
@@ -54,7 +53,6 @@ class OllamaPrompt(msgspec.Struct, frozen=True):
         think: what the model is to do; true, false or a level.
         format: `"json"`, a JSON Schema, or `None`.
         options: the options of the request over those of the model.
-
     """
 
     model: str
@@ -92,7 +90,6 @@ class OllamaModel(msgspec.Struct, frozen=True, kw_only=True):
         digest: of its manifest, hexadecimal; derived from the name unless given.
         reply: what it answers: a text, an answer, or a function of the prompt, which may raise
             `OllamaError`; `None` repeats the last user message.
-
     """
 
     name: str

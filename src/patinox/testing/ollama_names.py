@@ -79,7 +79,6 @@ def parse_reference(text: str, *, when_empty: OllamaError) -> Reference:
 
     Raises:
         OllamaError: `when_empty`, or 400: the name is malformed or says both `:local` and `:cloud`.
-
     """
     text = text.strip()
     if not text:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from patinox.testing.ollama_json import OllamaError, quoted
+from patinox.testing.ollama_json import OllamaError, is_list, quoted
 from patinox.testing.ollama_requests import (
     CalledFunction,
     CalledTool,
@@ -138,7 +138,6 @@ def as_chat(request: ChatCompletionRequest) -> ChatRequest:
 
     Raises:
         OllamaError: 400.
-
     """
     if not request.messages:
         raise OllamaError(400, "[] is too short - 'messages'")
@@ -199,16 +198,16 @@ def _messages(message: ChatMessage, request: ChatCompletionRequest) -> list[Mess
     """Return the messages of one: each part of its content becomes a message of its own."""
     calls = tuple(_call(call) for call in message.tool_calls or ())
     tool_name = _tool_name(message, request) if message.role.lower() == "tool" else ""
-    match message.content:
-        case str():
-            parts = [Message(message.role, message.content)]
-        case list():
-            parts = [_part(message.role, part) for part in message.content]
-        case None if message.tool_calls is not None:
-            parts = [Message(message.role)]
-        case other:
-            raise OllamaError(400, f"invalid message content type: {_go_type(other)}")
-    if parts and (calls or isinstance(message.content, str)):
+    content: object = message.content
+    if isinstance(content, str):
+        parts = [Message(message.role, content)]
+    elif is_list(content):
+        parts = [_part(message.role, part) for part in content]
+    elif message.tool_calls is not None:
+        parts = [Message(message.role)]
+    else:
+        raise OllamaError(400, f"invalid message content type: {_go_type(content)}")
+    if parts and (calls or isinstance(content, str)):
         parts[-1] = msgspec.structs.replace(
             parts[-1],
             thinking=message.reasoning,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from patinox.testing.ollama_json import OllamaError, quoted, to_json
+from patinox.testing.ollama_json import OllamaError, is_list, is_object, quoted, to_json
 
 FOREVER = 2**63 - 1
 _SECOND = 10**9
@@ -194,7 +194,6 @@ def check_values(
 
     Raises:
         OllamaError: 400.
-
     """
     keep_alive_ns(request.keep_alive, default=0)
     _check_think(request.think, any_level=any_level)
@@ -209,7 +208,6 @@ def keep_alive_ns(value: object, *, default: int) -> int:
 
     Raises:
         OllamaError: 400, it is neither a number of seconds nor a duration of Go.
-
     """
     match value:
         case None:
@@ -232,7 +230,6 @@ def parse_duration(text: str) -> int:
 
     Raises:
         OllamaError: 400, it is malformed.
-
     """
     rest = text[1:] if text.startswith(("-", "+")) else text
     if rest == "0":
@@ -255,7 +252,6 @@ def check_options(options: Mapping[str, object]) -> None:
 
     Raises:
         OllamaError: 500, an option has the wrong type.
-
     """
     for name, value in options.items():
         kind = _OPTIONS.get(name)
@@ -263,7 +259,7 @@ def check_options(options: Mapping[str, object]) -> None:
             continue
         if not _is_kind(value, kind):
             raise OllamaError(500, f"option {quoted(name)} must be of type {kind}")
-        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        if is_list(value) and not all(isinstance(item, str) for item in value):
             raise OllamaError(500, f"option {quoted(name)} must be of an array of strings")
 
 
@@ -272,11 +268,12 @@ def read_format(value: object) -> str | Mapping[str, object] | None:
 
     Raises:
         OllamaError: 500, it is something else.
-
     """
     if value is None or value == "":
         return None
-    if value == "json" or isinstance(value, dict):
+    if value == "json":
+        return "json"
+    if is_object(value):
         return value
     shown = quoted(to_json(value).decode())
     raise OllamaError(
@@ -310,8 +307,8 @@ def _check_message(message: Message) -> None:
         _check_base64(image)
     for call in message.tool_calls:
         if isinstance(call.function.arguments, str):
-            message_ = "Value looks like object, but can't find closing '}' symbol"
-            raise OllamaError(400, message_)
+            said = "Value looks like object, but can't find closing '}' symbol"
+            raise OllamaError(400, said)
 
 
 def _check_base64(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from patinox.testing.ollama_json import quoted, without_empty
+from patinox.testing.ollama_json import is_list, quoted, without_empty
 from patinox.testing.ollama_models import OllamaModel
 from patinox.testing.ollama_requests import ShowRequest
 from patinox.testing.ollama_state import Installed, Loaded
@@ -193,7 +193,7 @@ def _modelfile(model: OllamaModel) -> str:
 
 def _parameter_lines(parameters: Mapping[str, object]) -> Iterator[str]:
     for name, value in parameters.items():
-        for item in value if isinstance(value, list) else [value]:
+        for item in value if is_list(value) else [value]:
             yield f"{name:<30} {_go_value(item)}"
 
 

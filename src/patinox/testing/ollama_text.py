@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
-from patinox.testing.ollama_json import OllamaError, without_empty
+from patinox.testing.ollama_json import OllamaError, is_list, without_empty
 from patinox.testing.ollama_models import OllamaAnswer, OllamaModel, OllamaPrompt, OllamaToolCall
 
 _TOKEN = re.compile(r"\s*\S+|\s+$")
@@ -171,7 +171,6 @@ def pieces(
 
     Raises:
         OllamaError: 500, where the answer has an error.
-
     """
     for token in generation.thinking:
         yield Piece(thinking=token, logprobs=(logprob(token),))
@@ -284,8 +283,8 @@ def _of_schema(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) ->
 
 
 def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) -> object:
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    match kind[0] if isinstance(kind, list) else kind:
+    kind: object = schema.get("type", "object" if "properties" in schema else "string")
+    match kind[0] if is_list(kind) else kind:
         case "object":
             properties: Mapping[str, Any] = schema.get("properties", {})
             return {name: _of_schema(part, root, text) for name, part in properties.items()}

@@ -81,7 +81,6 @@ class Exchange:
 
         Raises:
             ConnectionError: the client is gone.
-
         """
         await asyncio.sleep(self._server.chunk_delay if self._chunks_sent else 0)
         self._chunks_sent += 1
@@ -132,7 +131,6 @@ class Seen:
 
         Raises:
             json.JSONDecodeError: the body is not JSON.
-
         """
         return json.loads(self.body)
 
@@ -200,7 +198,6 @@ class EmulatedServer:
         Raises:
             OSError: the port is in use.
             RuntimeError: the server is already running.
-
         """
         if self._listener is not None:
             raise RuntimeError(f"{self.url} is already running")
@@ -212,7 +209,6 @@ class EmulatedServer:
 
         Raises:
             ExceptionGroup: a handler failed while the server was running, a `reply` of yours, say.
-
         """
         listener, self._listener = self._listener, None
         if listener is None:

@@ -25,8 +25,7 @@ def test_the_table_of_forms_holds() -> None:
         ("  localhost  ", "http://localhost:11434"),
         ('"127.0.0.1:80"', "http://127.0.0.1:80"),
         ("HTTPS://Example.COM", "https://example.com:443"),
-        ("http://[::1]/v1///", None),
-        ("http://[::1]/v1/", "http://[::1]:11434/v1".replace("11434", "80")),
+        ("http://[::1]/v1/", "http://[::1]:80/v1"),
         ("[0:0:0:0:0:0:0:1]:5", "http://[::1]:5"),
         ("0:0::0", "http://[::1]:11434"),
         ("http://0.0.0.0:8080", "http://127.0.0.1:8080"),
@@ -39,12 +38,8 @@ def test_the_table_of_forms_holds() -> None:
         ("fe80::1%eth0", "http://[fe80::1%eth0]:11434"),
     ],
 )
-def test_a_form_is_read_as_it_is_meant(text: str, url: str | None) -> None:
-    if url is None:
-        with pytest.raises(InvalidConfiguration):
-            parse(text)
-    else:
-        assert parse(text) == url
+def test_a_form_is_read_as_it_is_meant(text: str, url: str) -> None:
+    assert parse(text) == url
 
 
 @pytest.mark.parametrize(
@@ -66,6 +61,7 @@ def test_a_form_is_read_as_it_is_meant(text: str, url: str | None) -> None:
         ("/run/llama.sock", "host is missing"),
         ("http:///v1", "host is missing"),
         ("http://host//v1", "path has an empty part"),
+        ("http://host/v1//", "path has an empty part"),
         ("http://host/a b", "path has"),
         ("http://host/%zz", "path has"),
         ("http://host/v1?a=b", "must not have a query"),
@@ -145,7 +141,7 @@ def test_no_password_is_ever_repeated(before: str, password: str, after: str) ->
         ("127.0.0.1", True),
         ("127.9.9.9", True),
         ("[::1]", True),
-        ("0.0.0.0", True),
+        ("0.0.0.0", True),  # noqa: S104  read, not bound
         ("192.168.1.5", False),
         ("localhost.example.com", False),
         ("127.0.0.1.example.com", False),

@@ -205,6 +205,33 @@ class LMStudioConfig(ServiceConfig, frozen=True, kw_only=True):
         _flag("use_openai_compat", self.use_openai_compat)
 
 
+class EmbeddedConfig(ServiceConfig, frozen=True, kw_only=True):
+    """What the engine inside can be told.
+
+    Attributes:
+        model_paths: files and folders with GGUF models, beside those of the whole provider.
+        home: the user's folder, in which LM Studio and Ollama keep models; `None` looks in none.
+        ollama_models: Ollama's folder of models, if it is not the usual one.
+        context_length: tokens of context to load a model with, as far as it can have them.
+        idle_seconds: how long a model stays in memory unused.
+        limit: how many models may be in memory at once, 1 to 8.
+    """
+
+    model_paths: tuple[Path, ...] = ()
+    home: Path | None = None
+    ollama_models: Path | None = None
+    context_length: int = 4096
+    idle_seconds: float = 300.0
+    limit: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        super().__post_init__()
+        _seconds("embedded.idle_seconds", self.idle_seconds, 86_400)
+        _whole("embedded.context_length", self.context_length, 256, 2**24)
+        _whole("embedded.limit", self.limit, 1, 8)
+
+
 class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     """An address the user gave.
 
@@ -266,7 +293,7 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     ollama: OllamaConfig = OllamaConfig()
     lmstudio: LMStudioConfig = LMStudioConfig()
     llamacpp: ServiceConfig = ServiceConfig()
-    embedded: ServiceConfig = ServiceConfig()
+    embedded: EmbeddedConfig = EmbeddedConfig()
     endpoints: tuple[EndpointConfig, ...] = ()
     auto_discover: bool = True
     preferred_service: str = LocalService.AUTO
@@ -290,6 +317,8 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Return the settings of one kind of service, with what holds for all of them."""
         found = getattr(self, service_type, None)
         config = found if isinstance(found, ServiceConfig) else ServiceConfig()
+        if isinstance(config, EmbeddedConfig):
+            config = replace(config, model_paths=(*self.model_paths, *config.model_paths))
         return replace(config, allow_cloud=config.allow_cloud or self.allow_cloud)
 
 

@@ -37,13 +37,14 @@ An unknown key and a value of a wrong type are errors: a setting that does nothi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -51,6 +52,7 @@ from msgspec.structs import replace
 from patinox.provider.config import KINDS, Anthropic, OpenAI, OpenRouter
 from patinox.provider.local.config import (
     DiscoveryConfig,
+    EmbeddedConfig,
     EndpointConfig,
     LMStudioConfig,
     LocalProviderConfig,
@@ -89,6 +91,10 @@ class EndpointTable(msgspec.Struct, frozen=True, kw_only=True):
     service: str | None = None
     name: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse names that no model could be asked under."""
+        EndpointConfig.parse("", service=self.service, name=self.name)
+
 
 class ProviderTable(msgspec.Struct, frozen=True, kw_only=True):
     """The table `[provider]`."""
@@ -113,7 +119,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     auto_discover: bool = True
     preferred_service: str = LocalService.AUTO
-    model_paths: tuple[str, ...] = ()
+    model_paths: tuple[Path, ...] = ()
     default_model: str | None = None
     allow_cloud: bool = False
     monitor: bool = True
@@ -122,9 +128,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     ollama: OllamaTable = OllamaTable()
     lmstudio: LMStudioTable = LMStudioTable()
     llamacpp: LlamaCppTable = LlamaCppTable()
-    embedded: ServiceConfig = ServiceConfig()
+    embedded: EmbeddedConfig = EmbeddedConfig()
     endpoints: tuple[EndpointTable, ...] = ()
     provider: ProviderTable = ProviderTable()
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        self.config(())
 
     def addresses(self, file: Path | None) -> Iterator[EndpointConfig]:
         """Return the addresses that it gives, each with its key in `file` as what named it.
@@ -147,7 +157,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return LocalProviderConfig(
             auto_discover=self.auto_discover,
             preferred_service=self.preferred_service,
-            model_paths=tuple(map(Path, self.model_paths)),
+            model_paths=self.model_paths,
             default_model=self.default_model,
             allow_cloud=self.allow_cloud,
             monitor=self.monitor,
@@ -156,7 +166,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
             ollama=OllamaConfig(**self._settings(self.ollama, OllamaConfig)),
             lmstudio=LMStudioConfig(**self._settings(self.lmstudio, LMStudioConfig)),
             llamacpp=ServiceConfig(**self._settings(self.llamacpp, ServiceConfig)),
-            embedded=ServiceConfig(**self._settings(self.embedded, ServiceConfig)),
+            embedded=EmbeddedConfig(**self._settings(self.embedded, EmbeddedConfig)),
             endpoints=tuple(endpoints),
         )
 
@@ -183,9 +193,7 @@ def read_document(
         raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise InvalidConfiguration(f"{path} is not TOML: {error}.") from error
-    document = _document(table, path)
-    paths = (str(path.parent / expand_home(text, environ)) for text in document.model_paths)
-    document = replace(document, model_paths=tuple(paths))
+    document = _document(table, path, environ)
     exposed = os.name == "posix" and mode & READ_BY_OTHERS and _has_key(table)
     warning = f"{path} holds a key and others can read it: run `chmod 600 {path}`."
     return document, (warning,) if exposed else ()
@@ -202,26 +210,37 @@ def home_folder(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or environ.get("USERPROFILE") or ""
 
 
-def _document(table: Mapping[str, Any], path: Path) -> Document:
+def _document(table: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> Document:
+    def decode(kind: type, value: object) -> Secret | Path:
+        if not isinstance(value, str):
+            raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+        return Secret(value) if kind is Secret else path.parent / expand_home(value, environ)
+
     _check_keys(table, Document, "", path)
-    fields = {field.name: field.type for field in msgspec.structs.fields(Document)}
-    return Document(**{key: _value(key, table[key], fields[key], path) for key in table})
+    kinds = {field.name: field.type for field in msgspec.structs.fields(Document)}
+    values = {key: _value(key, value, kinds[key], path, decode) for key, value in table.items()}
+    with _named(str(path)):
+        return Document(**values)
 
 
-def _value(key: str, value: object, kind: Any, path: Path) -> Any:  # noqa: ANN401  as `kind` says
+def _value(
+    key: str, value: object, kind: Any, path: Path, decode: Callable[[type, object], object]
+) -> Any:  # noqa: ANN401  as `kind` says
     try:
-        return msgspec.convert(value, kind, dec_hook=_secret)
-    except InvalidConfiguration as error:
-        raise InvalidConfiguration(f"{path}, {key}: {error.message}", hint=error.hint) from None
+        with _named(f"{path}, {key}"):
+            return msgspec.convert(value, kind, dec_hook=decode)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).removesuffix("`").partition(" - at `$")
-        raise InvalidConfiguration(f"{path}: `{key}{where}`: {what}.") from None
+        what, inside, where = str(error).partition(" - at `$")
+        key = key + where.removesuffix("`") if inside else key
+        raise InvalidConfiguration(f"{path}: `{key}`: {what}.") from None
 
 
-def _secret(kind: type, value: object) -> Secret:
-    if kind is not Secret or not isinstance(value, str):
-        raise TypeError("Expected `str`")
-    return Secret(value)
+@contextlib.contextmanager
+def _named(place: str) -> Generator[None]:
+    try:
+        yield
+    except InvalidConfiguration as error:
+        raise InvalidConfiguration(f"{place}: {error.message}", hint=error.hint) from None
 
 
 def _check_keys(table: Mapping[str, Any], shape: type[msgspec.Struct], at: str, path: Path) -> None:
@@ -246,5 +265,5 @@ def _has_key(table: Mapping[str, Any]) -> bool:
 
 def _tables(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  whatever TOML can hold
     """Return the table, or those of the tables in an array."""
-    values = cast("list[Any]", value) if isinstance(value, list) else [value]
+    values: Sequence[object] = value if isinstance(value, list) else [value]
     return [each for each in values if isinstance(each, dict)]

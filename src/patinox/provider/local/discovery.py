@@ -161,6 +161,7 @@ class ServiceDiscovery:
     # How it is done.
 
     async def _discover(self) -> None:
+        await self._transport.prepare()
         specs = self._enabled()
         within = self.config.discovery_config.discovery_timeout
         looks = (
@@ -262,18 +263,19 @@ class ServiceDiscovery:
 
     async def _stand_in(self) -> None:
         """Call in what needs no server, where none answers or where it was asked for."""
-        enabled = self.config.discovery_config.enabled_services
-        wanted = {self.config.preferred_service, *(enabled or ())}
         alone = not any(info.status.routable for info in self.services)
+        wanted = {self.config.preferred_service}
+        wanted.update(self.config.discovery_config.enabled_services or ())
         for spec in services().values():
-            allowed = enabled is None or spec.name in enabled
-            if spec.stand_in and allowed and (alone or spec.name in wanted):
+            if spec.stand_in and (alone or spec.name in wanted):
                 await self.call_in(spec.name)
 
     async def call_in(self, name: str) -> Known | None:
         """Make a service that needs no server known; `None` if there is none of that name."""
         spec = services().get(name)
-        if spec is None or not spec.stand_in or not spec.available():
+        enabled = self.config.discovery_config.enabled_services
+        allowed = enabled is None or name in enabled
+        if spec is None or not spec.stand_in or not allowed or not spec.available():
             return None
         if name not in self._known:
             self._known[name] = self._new(spec, name)

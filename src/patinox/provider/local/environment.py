@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from patinox.provider.config import GlobalConfig, LMStudio, Local, Ollama, Provider
 from patinox.provider.local.config import (
     DiscoveryConfig,
+    EmbeddedConfig,
     EndpointConfig,
     LMStudioConfig,
     LocalProviderConfig,
@@ -62,7 +63,7 @@ class Overrides(TypedDict, total=False):
     ollama: OllamaConfig | None
     lmstudio: LMStudioConfig | None
     llamacpp: ServiceConfig | None
-    embedded: ServiceConfig | None
+    embedded: EmbeddedConfig | None
     endpoints: tuple[EndpointConfig, ...] | None
     auto_discover: bool | None
     preferred_service: str | None
@@ -147,6 +148,8 @@ def load_settings(
         if isinstance(value, EndpointConfig):
             endpoints.append(value)
         document = _apply(document, variable, value)
+    if document.embedded.home is None and (home := home_folder(environ)):
+        document = _set(document, "embedded.home", Path(home))
     config = document.config(_distinct(endpoints, document.addresses(found.path)))
     _check_preference(config, found.path)
     return Settings(
@@ -269,7 +272,7 @@ def _apply(document: Document, variable: Variable, value: object) -> Document:
         # It is used instead of the one in the file.
         return document if variable.adds else _set(document, variable.sets, None)
     if variable.adds:
-        value = (*getattr(document, variable.sets), *cast("tuple[str, ...]", value))
+        value = (*getattr(document, variable.sets), *cast("tuple[Path, ...]", value))
     if variable.sets == "provider.timeout":  # stronger than what the file says of one service
         for service in ("ollama", "lmstudio", "llamacpp", "embedded"):
             document = _set(document, f"{service}.timeout", None)

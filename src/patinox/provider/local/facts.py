@@ -85,16 +85,23 @@ def state(
     context_length: int | None = None,
     loaded_context_length: int | None = None,
     loaded: bool | None = None,
+    context_source: Source | None = None,
 ) -> State:
-    """Mark every one of these facts that is known as learnt from `source`."""
+    """Mark every one of these facts that is known as learnt from `source`.
+
+    The longest context may have been learnt elsewhere: from `context_source`.
+    """
     facts = {
         "context_length": context_length,
         "loaded_context_length": loaded_context_length,
         "loaded": loaded,
     }
+    sources = {field: source for field, value in facts.items() if value is not None}
+    if context_length is not None:
+        sources["context_length"] = context_source or source
     return State(
         context_length=context_length,
         loaded_context_length=loaded_context_length,
         loaded=loaded,
-        sources={field: source for field, value in facts.items() if value is not None},
+        sources=sources,
     )

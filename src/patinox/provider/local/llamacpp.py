@@ -1,6 +1,6 @@
 """llama.cpp's own server, with one model or as a router of several.
 
-Dialect: `dialects/openai.py`. API: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
+Dialect: `dialects/llamacpp.py`. API: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from patinox.provider.errors import AuthenticationError, CapabilityNotSupported, InvalidRequest
+from patinox.provider.errors import CapabilityNotSupported, InvalidRequest
 from patinox.provider.local.dialects.base import Dialect
-from patinox.provider.local.dialects.faults import Rule
-from patinox.provider.local.dialects.openai import OpenAIDialect
-from patinox.provider.local.errors import ModelNotFound, ParseError
+from patinox.provider.local.dialects.llamacpp import LLAMACPP
+from patinox.provider.local.errors import ParseError
 from patinox.provider.local.facts import State, capabilities, guess, state
 from patinox.provider.local.service import Identity, ServiceProvider, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
@@ -25,12 +24,6 @@ from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_reques
 from patinox.provider.local.wire.json import decode_json
 from patinox.provider.types import ModelInfo, Source
 
-RULES: tuple[Rule, ...] = (
-    (r"authentication_error", AuthenticationError),
-    (r"model '.*' not found|model is not (found|loaded)", ModelNotFound),
-    # Statuses 500 that are the caller's fault.
-    (r"failed to parse (tool|grammar)|unsupported content|invalid_request_error", InvalidRequest),
-)
 _OLLAMA_BLOB = re.compile(r"blobs[/\\]sha256-")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_content")
 
@@ -87,7 +80,7 @@ class LlamaCppProvider(ServiceProvider):
 
     service_type: ClassVar[str] = "llamacpp"
     label: ClassVar[str] = "llama.cpp"
-    dialect: ClassVar[Dialect] = OpenAIDialect(rules=RULES, base64_embeddings=True)
+    dialect: ClassVar[Dialect] = LLAMACPP
     default_port: ClassVar[int] = 8080
 
     async def fetch_models(self) -> list[ModelInfo]:

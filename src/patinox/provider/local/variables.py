@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -108,9 +109,13 @@ def _model(name: str, text: str, _environ: Environ) -> str:
         raise _wrong(name, text, "`model` or `service::model`") from None
 
 
-def _paths(_name: str, text: str, environ: Environ) -> tuple[str, ...]:
+def _path(_name: str, text: str, environ: Environ) -> Path:
+    return Path(expand_home(text, environ))
+
+
+def _paths(_name: str, text: str, environ: Environ) -> tuple[Path, ...]:
     parts = (part.strip() for part in text.split(os.pathsep))
-    return tuple(expand_home(part, environ) for part in parts if part)
+    return tuple(Path(expand_home(part, environ)) for part in parts if part)
 
 
 def _address(service: str | None) -> Read:
@@ -253,16 +258,27 @@ VARIABLES: tuple[Variable, ...] = (
         allowed=f"files and folders, joined by `{os.pathsep}`",
         description="Where GGUF models for the engine inside are.",
     ),
-    *(
-        Variable(
-            name=f"{service.upper()}_MODELS_PATH",
-            sets="model_paths",
-            adds=True,
-            read=_paths,
-            allowed=f"files and folders, joined by `{os.pathsep}`",
-            description=f"Where {label} keeps its models: further ones for the engine inside.",
-        )
-        for service, label in (("ollama", "Ollama"), ("lmstudio", "LM Studio"))
+    Variable(
+        name="LMSTUDIO_MODELS_PATH",
+        sets="model_paths",
+        adds=True,
+        read=_paths,
+        allowed=f"files and folders, joined by `{os.pathsep}`",
+        description="Where LM Studio keeps its models: further ones for the engine inside.",
+    ),
+    Variable(
+        name="OLLAMA_MODELS_PATH",
+        sets="embedded.ollama_models",
+        read=_path,
+        allowed="a folder",
+        description="Where Ollama keeps its models: further ones for the engine inside.",
+    ),
+    Variable(
+        name="OLLAMA_MODELS",
+        sets="embedded.ollama_models",
+        read=_path,
+        allowed="a folder",
+        description="Where Ollama keeps its models, as Ollama itself reads it.",
     ),
     Variable(
         name="LOCAL_PROVIDER_PREFERENCE",

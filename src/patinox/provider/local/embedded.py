@@ -1,0 +1,162 @@
+"""The engine inside: GGUF files on this machine, served by a child process of our own.
+
+The child is llama.cpp's server (PyPI: `xllamacpp`), so that a crash in native code takes nobody
+down. Dialect: `dialects/llamacpp.py`. The files are found by `patinox.embedded.finder`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
+
+from patinox.embedded import (
+    EngineError,
+    EnginePool,
+    GGUFInfo,
+    LocalModelFile,
+    demo_model,
+    engine_available,
+    find_models,
+)
+from patinox.provider.errors import ProviderError, RateLimited
+from patinox.provider.local.config import EmbeddedConfig
+from patinox.provider.local.dialects.base import Dialect
+from patinox.provider.local.dialects.llamacpp import LLAMACPP
+from patinox.provider.local.endpoint import parse_endpoint
+from patinox.provider.local.errors import ServiceError
+from patinox.provider.local.facts import capabilities, state
+from patinox.provider.local.service import ServiceProvider, ServiceSpec, Target
+from patinox.provider.secret import Secret
+from patinox.provider.types import ModelInfo, Source
+
+
+class EmbeddedProvider(ServiceProvider):
+    """Models that are files, each loaded when it is first asked for."""
+
+    service_type: ClassVar[str] = "embedded"
+    label: ClassVar[str] = "embedded"
+    dialect: ClassVar[Dialect] = LLAMACPP
+
+    _files: Mapping[str, LocalModelFile] = {}
+    _pool: EnginePool | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return "inside Patinox"
+
+    @property
+    def settings(self) -> EmbeddedConfig:
+        """Its settings, with the defaults for what is particular to it."""
+        return self.config if isinstance(self.config, EmbeddedConfig) else EmbeddedConfig()
+
+    @property
+    def pool(self) -> EnginePool:
+        """The engines that are loaded; the first use makes it."""
+        if self._pool is None:
+            self._pool = EnginePool(
+                limit=self.settings.limit,
+                idle_seconds=self.settings.idle_seconds,
+                context_length=self.settings.context_length,
+            )
+        return self._pool
+
+    async def aclose(self) -> None:
+        """Stop every engine."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        await super().aclose()
+
+    async def fetch_models(self) -> list[ModelInfo]:
+        """Look for files; one that no engine could load is left out."""
+        files = await asyncio.to_thread(self.find_files)
+        self._files = {file.id: file for file in files}
+        return [
+            self._info(file, file.info)
+            for file in files
+            if file.info is not None and not file.info.is_projector
+        ]
+
+    def find_files(self) -> tuple[LocalModelFile, ...]:
+        """Find every model file, broken ones too, and the demo model; blocks while it reads."""
+        settings = self.settings
+        stores = {"OLLAMA_MODELS": str(settings.ollama_models)} if settings.ollama_models else {}
+        found = find_models(paths=settings.model_paths, home=settings.home, environ=stores)
+        return (*found, demo_model())
+
+    def answers_as(self, info: ModelInfo, answered: str) -> bool:  # noqa: ARG002  one model each
+        """Accept the answer: the child has this one model and no other."""
+        return True
+
+    @contextlib.asynccontextmanager
+    async def target(self, info: ModelInfo) -> AsyncIterator[Target]:
+        """Have the model loaded by a child for as long as the request takes."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                engine = await stack.enter_async_context(self.pool.lease(self._files[info.id]))
+            except EngineError as error:
+                raise _explained(error) from error
+            yield Target(
+                endpoint=parse_endpoint(engine.url, default_port=80),
+                api_key=Secret(engine.api_key),
+            )
+
+    def _info(self, file: LocalModelFile, header: GGUFInfo) -> ModelInfo:
+        chats = not header.is_embedding
+        told = {
+            "max_tokens": header.context_length,
+            "supports_chat": chats,
+            "supports_completions": chats,
+            "supports_streaming": chats,
+            # The engine joins the tokens' vectors of any model into one.
+            "supports_embeddings": True,
+            "supports_vision": file.projector is not None,
+            "supports_tools": header.supports_tools,
+            "supports_thinking": header.supports_thinking,
+        }
+        loaded = self._pool is not None and self._pool.holds(file)
+        length = min(self.settings.context_length, header.context_length or 2**63)
+        return ModelInfo(
+            id=file.id,
+            service=self.id,
+            display_name=header.name,
+            owned_by=file.source,
+            capabilities=capabilities(
+                file.id, told, source=Source.MODEL_FILE, parameters=header.parameter_count
+            ),
+            size_bytes=header.size_bytes,
+            parameter_count=header.parameter_count,
+            architecture=header.architecture,
+            quantization=header.quantization,
+            format="gguf",
+            demo=file.demo,
+            **state(
+                Source.SERVER,
+                context_source=Source.MODEL_FILE,
+                context_length=header.context_length,
+                loaded_context_length=length if loaded else None,
+                loaded=loaded,
+            ),
+        )
+
+
+def _explained(error: EngineError) -> ProviderError:
+    """Turn the engine's error into ours: busy passes, everything else is its failure."""
+    if error.kind == "busy":
+        return RateLimited(str(error))
+    return ServiceError(str(error))
+
+
+SERVICE = ServiceSpec(
+    name=EmbeddedProvider.service_type,
+    label=EmbeddedProvider.label,
+    docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
+    provider=EmbeddedProvider,
+    start_hint='pip install "patinox[embedded]"',
+    stand_in=True,
+    available=engine_available,
+    rank=90,
+)

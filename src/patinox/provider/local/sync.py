@@ -1,0 +1,213 @@
+"""The blocking face of `LocalProvider`: the same names without `await`, on a loop in a thread.
+
+Nothing is written twice: every method hands its arguments to the asynchronous one. The thread is
+started by the first provider in use and stopped by the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Self
+
+from anyio.from_thread import BlockingPortal, BlockingPortalProvider
+
+from patinox.provider.base import CompletionStream
+from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.lmstudio import LMStudioProvider
+from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.types import ServiceInfo
+from patinox.provider.types import (
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ModelCapabilities,
+    ModelId,
+    ModelInfo,
+    StreamEvent,
+)
+
+_PORTAL = BlockingPortalProvider()
+
+
+class SyncCompletionStream:
+    """An answer as it comes; use it as a context manager, so that leaving early hangs up."""
+
+    def __init__(self, portal: BlockingPortal, open_stream: Callable[[], CompletionStream]) -> None:
+        """Keep how to open the stream; nothing is sent before the first event is asked for."""
+        self._portal = portal
+        self._stream = open_stream()
+        self._entered: AbstractContextManager[CompletionStream] | None = None
+
+    def __enter__(self) -> Self:
+        """Enter, in one task of the loop that also leaves."""
+        self._entered = self._portal.wrap_async_context_manager(self._stream)
+        self._entered.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection, whatever has arrived by then."""
+        if self._entered is not None:
+            self._entered.__exit__(kind, error, traceback)
+
+    def __iter__(self) -> Iterator[StreamEvent]:
+        """Go through the events as they come."""
+        return self
+
+    def __next__(self) -> StreamEvent:
+        """Wait for the next event; raises what `CompletionStream` raises."""
+        try:
+            return self._portal.call(self._stream.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def collect(self) -> CompletionResponse:
+        """Take in every event that is still to come and return the whole answer."""
+        return self._portal.call(self._stream.collect)
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far."""
+        return self._stream.text
+
+    @property
+    def response(self) -> CompletionResponse:
+        """The answer so far; whole once the stream has ended."""
+        return self._stream.response
+
+
+class SyncLocalProvider:
+    """All models of all services on this machine, for code that blocks.
+
+    with SyncLocalProvider() as local:
+        answer = local.complete(CompletionRequest("llama3.2:3b", ["Hello"]))
+    """
+
+    name = LocalProvider.name
+
+    def __init__(self, config: LocalProviderConfig | None = None) -> None:
+        """Make it without any I/O; see `LocalProvider`."""
+        self._provider = LocalProvider(config)
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def __repr__(self) -> str:
+        """Tell how many services there are and how they are."""
+        return f"<Sync{repr(self._provider).removeprefix('<')}"
+
+    def __enter__(self) -> Self:
+        """Find what is running; see `LocalProvider.__aenter__`."""
+        _forbid_running_loop()
+        with ExitStack() as stack:
+            portal = stack.enter_context(_PORTAL)
+            stack.enter_context(portal.wrap_async_context_manager(self._provider))
+            self._stack = stack.pop_all()
+        self._portal = portal
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every connection; the last provider that leaves stops the thread."""
+        self._portal = None
+        self._stack.__exit__(kind, error, traceback)
+
+    @property
+    def _running(self) -> BlockingPortal:
+        _forbid_running_loop()
+        if self._portal is None:
+            msg = "Write `with SyncLocalProvider() as local:` and use it inside."
+            raise RuntimeError(msg)
+        return self._portal
+
+    @property
+    def config(self) -> LocalProviderConfig:
+        """The settings in force."""
+        return self._provider.config
+
+    @property
+    def services(self) -> tuple[ServiceInfo, ...]:
+        """Every service that was found, as it was last seen."""
+        return self._provider.services
+
+    @property
+    def ollama(self) -> OllamaProvider | None:
+        """The Ollama on this machine, or `None`; its methods are asynchronous."""
+        return self._provider.ollama
+
+    @property
+    def lmstudio(self) -> LMStudioProvider | None:
+        """The LM Studio on this machine, or `None`; its methods are asynchronous."""
+        return self._provider.lmstudio
+
+    def available_services(self) -> list[str]:
+        """Return the kinds of service that can be used now."""
+        return self._provider.available_services()
+
+    def get_service_info(self, name: str) -> ServiceInfo | None:
+        """Return what is known of a service, by its id or as the best of a type."""
+        return self._provider.get_service_info(name)
+
+    def refresh_services(self) -> None:
+        """Look again for services, now."""
+        self._running.call(self._provider.refresh_services)
+
+    def list_models(self) -> list[ModelInfo]:
+        """List every model of every service; see `LocalProvider.list_models`."""
+        return self._running.call(self._provider.list_models)
+
+    def complete(self, request: CompletionRequest) -> CompletionResponse:
+        """Answer in one piece; see `LocalProvider.complete`."""
+        return self._running.call(self._provider.complete, request)
+
+    def stream_completion(self, request: CompletionRequest) -> SyncCompletionStream:
+        """Answer piece by piece; see `LocalProvider.stream_completion`."""
+        return SyncCompletionStream(
+            self._running, lambda: self._provider.stream_completion(request)
+        )
+
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Turn texts into vectors; see `LocalProvider.embed`."""
+        return self._running.call(self._provider.embed, request)
+
+    def supports_model(self, model: ModelId | str) -> bool:
+        """Tell whether a service has the model."""
+        return self._running.call(self._provider.supports_model, model)
+
+    def model_capabilities(self, model: ModelId | str) -> ModelCapabilities | None:
+        """Tell what the model can do, or `None` if it is not there."""
+        return self._running.call(self._provider.model_capabilities, model)
+
+    def find_model(self, model: ModelId | str) -> ModelInfo | None:
+        """Describe the model on the service that would be asked for it, or `None`."""
+        return self._running.call(self._provider.find_model, model)
+
+    def default_model(self) -> tuple[ModelInfo, str]:
+        """Choose the model to use where none is named, and say why."""
+        return self._running.call(self._provider.default_model)
+
+
+def _forbid_running_loop() -> None:
+    """A blocking call inside a running loop would stop everything else in it.
+
+    Raises:
+        RuntimeError: there is a running loop.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    msg = "This blocks the running event loop; write `async with LocalProvider() as local:` there."
+    raise RuntimeError(msg)
