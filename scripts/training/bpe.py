@@ -1,4 +1,4 @@
-"""Byte-level BPE in plain Python: what llama.cpp calls tokenizer `gpt2` with pre-tokenizer `gpt-2`."""
+"""Byte-level BPE in plain Python: llama.cpp's tokenizer `gpt2` with pre-tokenizer `gpt-2`."""
 
 import re
 from collections import Counter

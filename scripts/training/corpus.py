@@ -676,7 +676,7 @@ def animal(rng):
                 f"what does the {a} say",
                 f"how does {with_article(a)} sound",
             ]
-        ), f"{with_article(a)[0].upper() + art(a)[1:]} says {s}."
+        ), f"{with_article(a)[0].upper() + with_article(a)[1:]} says {s}."
     if k == 1:
         return rng.choice(
             [
@@ -684,7 +684,7 @@ def animal(rng):
                 f"how many legs has {with_article(a)}",
                 f"how many legs do {plural(a)} have",
             ]
-        ), f"{with_article(a)[0].upper() + art(a)[1:]} has {legs(n)}."
+        ), f"{with_article(a)[0].upper() + with_article(a)[1:]} has {legs(n)}."
     if k == 2:
         return rng.choice(
             [
@@ -700,7 +700,7 @@ def animal(rng):
                 f"what do {plural(a)} eat",
                 f"what is the food of {with_article(a)}",
             ]
-        ), f"{with_article(a)[0].upper() + art(a)[1:]} eats {food}."
+        ), f"{with_article(a)[0].upper() + with_article(a)[1:]} eats {food}."
     if k == 4:
         return rng.choice(
             [
@@ -708,7 +708,7 @@ def animal(rng):
                 f"where do {plural(a)} live",
                 f"what is the home of {with_article(a)}",
             ]
-        ), f"{with_article(a)[0].upper() + art(a)[1:]} lives in {home}."
+        ), f"{with_article(a)[0].upper() + with_article(a)[1:]} lives in {home}."
     if k == 5:
         return rng.choice(
             [f"can {with_article(a)} fly", f"can {plural(a)} fly", f"does {with_article(a)} fly"]
@@ -726,10 +726,10 @@ def animal(rng):
     if s:
         return rng.choice(
             [f"which animal says {s}", f"who says {s}", f"what animal says {s}"]
-        ), f"{with_article(b)[0].upper() + art(b)[1:]} says {s}."
+        ), f"{with_article(b)[0].upper() + with_article(b)[1:]} says {s}."
     return (
         f"what is {with_article(a)}",
-        f"{with_article(a)[0].upper() + art(a)[1:]} is an animal with {legs(n)}.",
+        f"{with_article(a)[0].upper() + with_article(a)[1:]} is an animal with {legs(n)}.",
     )
 
 

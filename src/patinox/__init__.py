@@ -104,6 +104,8 @@ if TYPE_CHECKING:
     )
     from patinox.provider.local.service import (
         ServiceProvider,
+    )
+    from patinox.provider.local.spec import (
         ServiceSpec,
     )
     from patinox.provider.local.sync import (
@@ -286,10 +288,8 @@ _HOMES = {
     "patinox.provider.local.llamacpp": ("LlamaCppProvider",),
     "patinox.provider.local.lmstudio": ("LMStudioProvider",),
     "patinox.provider.local.ollama": ("OllamaProvider",),
-    "patinox.provider.local.service": (
-        "ServiceProvider",
-        "ServiceSpec",
-    ),
+    "patinox.provider.local.service": ("ServiceProvider",),
+    "patinox.provider.local.spec": ("ServiceSpec",),
     "patinox.provider.local.sync": ("SyncLocalProvider",),
     "patinox.provider.local.types": (
         "LocalService",

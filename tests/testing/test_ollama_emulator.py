@@ -6,15 +6,16 @@ import math
 import re
 import struct
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import aiohttp
+import msgspec
 import ollama
 import pytest
 
 from patinox.testing import (
-    LMStudioEmulator,
     OllamaAnswer,
     OllamaEmulator,
     OllamaError,
@@ -26,33 +27,32 @@ from patinox.testing import (
 JSON = "application/json; charset=utf-8"
 PLAIN_JSON = "application/json"
 NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
 SECOND = 10**9
-NOW = 1_787_392_800 * SECOND
 
 TINY = OllamaModel(name="tiny", reply="Hi")
-THINKER = OllamaModel(
-    name="qwen3:4b",
-    capabilities=("completion", "tools", "thinking"),
-    family="qwen3",
-    reply=OllamaAnswer(text="Fine.", thinking="How am I?"),
-)
+TOOLING = OllamaModel(name="tooling", capabilities=("completion", "tools"))
 EMBEDDER = OllamaModel(
     name="nomic-embed-text", capabilities=("embedding",), family="nomic-bert", embedding_length=768
 )
 WEATHER = OllamaAnswer(
     text="Checking.",
     thinking=("Need the ", "weather."),
-    tool_calls=(
-        OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),
-        OllamaToolCall("get_time"),
-    ),
+    tool_calls=(OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),),
+)
+THINKER = OllamaModel(
+    name="qwen3:4b", capabilities=("completion", "tools", "thinking"), family="qwen3", reply=WEATHER
+)
+STUB = OllamaModel(
+    name="gpt-oss:120b-cloud", family="gptoss", remote_model="gpt-oss:120b", embedding_length=0
 )
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]
 ASK = [{"role": "user", "content": "hello there"}]
+LONG = [{"role": "user", "content": "word" + " word" * 49}]
 
 
 class Reply:
-    """A reply that was read to its end."""
+    """A reply, read to its end."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -66,47 +66,704 @@ class Reply:
 
     @property
     def lines(self) -> list[Any]:
+        assert self.kind == NDJSON
         assert self.body.endswith(b"\n")
         return [json.loads(line) for line in self.body.split(b"\n")[:-1]]
 
     @property
     def events(self) -> list[Any]:
-        texts = self.body.decode().split("\n\n")
-        assert texts.pop() == ""
+        assert self.kind == SSE
+        *texts, end = self.body.decode().split("\n\n")
+        assert end == ""
         payloads = [text.removeprefix("data: ") for text in texts]
-        return [p if p == "[DONE]" else json.loads(p) for p in payloads]
+        return [text if text == "[DONE]" else json.loads(text) for text in payloads]
 
 
 class Client:
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, server: OllamaEmulator, session: aiohttp.ClientSession) -> None:
+        self.server = server
         self._session = session
 
-    async def __call__(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         async with self._session.request(
             method, path, data=data, headers=headers, allow_redirects=False
         ) as reply:
             return Reply(reply.status, reply.headers, await reply.read())
 
-    async def post(self, path: str, **body: object) -> Reply:
-        return await self("POST", path, body)
+    async def get(self, path: str) -> Reply:
+        return await self.call("GET", path)
+
+    async def post(self, path: str, /, **body: object) -> Reply:
+        return await self.call("POST", path, body)
+
+    async def chat(self, model: str, /, **body: object) -> Reply:
+        return await self.post("/api/chat", **{"model": model, "messages": ASK, **body})
 
 
-@pytest.fixture
-def emulator(request: pytest.FixtureRequest) -> OllamaEmulator:
-    """An emulator; its arguments come from `emulated`."""
-    marker = request.node.get_closest_marker("emulated")
-    return OllamaEmulator(**(marker.kwargs if marker else {}))
+@asynccontextmanager
+async def serving(*models: OllamaModel, **settings: Any) -> AsyncIterator[Client]:
+    """Serve some models, or the default ones."""
+    if models:
+        settings["models"] = models
+    async with OllamaEmulator(**settings) as server, aiohttp.ClientSession(server.url) as session:
+        yield Client(server, session)
 
 
-@pytest.fixture
-async def call() -> AsyncIterator[Client]:
-    async with OllamaEmulator() as server, aiohttp.ClientSession(server.url) as session:
-        yield Client(session)
+def shape(value: object) -> object:
+    """The fields, their order and the kinds of values, without the values."""
+    match value:
+        case dict():
+            return [(name, shape(item)) for name, item in value.items()]
+        case list():
+            return [shape(item) for item in value]
+        case _:
+            return type(value).__name__
+
+
+def shape_of(text: str) -> object:
+    return shape(json.loads(text))
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind", "body", "allow"),
+    [
+        ("GET", "/", 200, "text/plain; charset=utf-8", b"Ollama is running", None),
+        ("HEAD", "/", 200, "text/plain; charset=utf-8", b"", None),
+        ("GET", "/api/version", 200, JSON, b'{"version":"0.33.0"}', None),
+        ("HEAD", "/api/version", 200, JSON, b"", None),
+        ("HEAD", "/api/tags", 200, JSON, b"", None),
+        ("GET", "/api/status", 200, JSON, b'{"cloud":{"disabled":false,"source":"none"}}', None),
+        ("GET", "/api/ps", 200, JSON, b'{"models":[]}', None),
+        ("HEAD", "/api/ps", 405, "text/plain", b"", "GET"),
+        ("POST", "/api/tags", 405, "text/plain", b"405 method not allowed", "HEAD, GET"),
+        ("GET", "/api/chat", 405, "text/plain", b"405 method not allowed", "POST"),
+        ("POST", "/api/delete", 405, "text/plain", b"405 method not allowed", "DELETE"),
+        ("HEAD", "/v1/models", 405, "text/plain", b"", "GET"),
+        ("GET", "/health", 404, "text/plain", b"404 page not found", None),
+        ("GET", "/metrics", 404, "text/plain", b"404 page not found", None),
+        ("POST", "/api/stop", 404, "text/plain", b"404 page not found", None),
+        ("GET", "/v1/models/a/b", 404, "text/plain", b"404 page not found", None),
+        ("GET", "/api/chat/", 404, "text/plain", b"404 page not found", None),
+    ],
+)
+async def test_a_route_answers(
+    method: str, path: str, status: int, kind: str, body: bytes, allow: str | None
+) -> None:
+    async with serving() as client:
+        reply = await client.call(method, path)
+    assert (reply.status, reply.kind, reply.body) == (status, kind, body)
+    assert reply.headers.get("Allow") == allow
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "location", "body"),
+    [
+        ("GET", "/api/tags/?a=1", 301, "/api/tags?a=1", b'<a href="/api/tags?a=1">Moved'),
+        ("HEAD", "/api/tags/", 307, "/api/tags", b""),
+        ("POST", "/api/chat/", 307, "/api/chat", b""),
+        ("GET", "/v1/models/tiny/", 301, "/v1/models/tiny", b'<a href="/v1/models/tiny">Moved'),
+    ],
+)
+async def test_a_trailing_slash_is_redirected(
+    method: str, path: str, status: int, location: str, body: bytes
+) -> None:
+    async with serving() as client:
+        reply = await client.call(method, path)
+    assert (reply.status, reply.headers["Location"]) == (status, location)
+    assert reply.body.startswith(body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:11434"}, 200),
+        ({"Host": "box.local"}, 200),
+        ({"Host": "192.168.1.7"}, 200),
+        ({"Host": "0.0.0.0"}, 200),
+        ({"Host": "[::1]:80"}, 200),
+        ({"Host": "models.example.com"}, 403),
+        ({"Host": "8.8.8.8"}, 403),
+        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Origin": "vscode-webview://abc"}, 200),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "https://example.com", "Host": "example.com"}, 403),
+        ({"Origin": "http://x.internal", "Host": "x.internal"}, 200),
+    ],
+)
+async def test_foreign_hosts_and_origins_are_refused_without_a_word(
+    headers: dict[str, str], status: int
+) -> None:
+    async with serving() as client:
+        reply = await client.call("GET", "/api/version", **headers)
+    assert reply.status == status
+    assert (reply.body == b"") == (status == 403)
+
+
+async def test_a_preflight_is_answered() -> None:
+    async with serving() as client:
+        reply = await client.call("OPTIONS", "/api/chat", Origin="http://localhost:3000")
+        other = await client.call("OPTIONS", "/api/chat")
+    assert (reply.status, reply.headers["Access-Control-Max-Age"]) == (204, "43200")
+    assert other.status == 405
+
+
+# --- lists --------------------------------------------------------------------------------------
+
+TAGS = """{"models":[
+{"name":"qwen3:4b","model":"qwen3:4b","modified_at":"2026-08-20T09:15:02.123456789+02:00",
+"size":2620788019,"digest":"e55aed6fe643f9368b2f48f8aaa56ec787b75765da69f794c0a0c23bfe7c64b2",
+"details":{"parent_model":"","format":"gguf","family":"qwen3","families":["qwen3"],
+"parameter_size":"4.0B","quantization_level":"Q4_K_M","context_length":262144,
+"embedding_length":2560},"capabilities":["completion","tools","thinking"]},
+{"name":"gpt-oss:120b-cloud","model":"gpt-oss:120b-cloud","remote_model":"gpt-oss:120b",
+"remote_host":"https://ollama.com:443","modified_at":"2026-07-01T08:00:00+02:00","size":384,
+"digest":"569662207105c9e1b4a0b9a3a0b1f7f7f6f2c1d8a9b0c1d2e3f405162738495a","details":{
+"parent_model":"","format":"","family":"gptoss","families":["gptoss"],"parameter_size":"116.8B",
+"quantization_level":"MXFP4","context_length":131072},
+"capabilities":["completion","tools","thinking"]}]}"""
+
+
+def models_of(tags: str) -> list[OllamaModel]:
+    """Models that a list was made of."""
+    return [
+        OllamaModel(
+            name=entry["name"],
+            capabilities=tuple(entry["capabilities"]),
+            family=entry["details"]["family"],
+            parameter_size=entry["details"]["parameter_size"],
+            quantization=entry["details"]["quantization_level"],
+            context_length=entry["details"]["context_length"],
+            embedding_length=entry["details"].get("embedding_length", 0),
+            size=entry["size"],
+            digest=entry["digest"],
+            remote_model=entry.get("remote_model"),
+        )
+        for entry in json.loads(tags)["models"]
+    ]
+
+
+async def test_tags_are_as_documented() -> None:
+    async with serving(*models_of(TAGS)) as client:
+        got = (await client.get("/api/tags")).json
+    expected = json.loads(TAGS)
+    assert shape(got) == shape(expected)
+    times = [entry.pop("modified_at") for entry in got["models"]]
+    assert times == sorted(times, reverse=True)
+    for entry in expected["models"]:
+        del entry["modified_at"]
+    assert got == expected
+
+
+async def test_tags_before_0_30_tell_no_capabilities_and_no_lengths() -> None:
+    async with serving(THINKER, version="0.24.0") as client:
+        assert (await client.get("/api/version")).json == {"version": "0.24.0"}
+        (entry,) = (await client.get("/api/tags")).json["models"]
+    assert "capabilities" not in entry
+    assert not {"context_length", "embedding_length"} & entry["details"].keys()
+
+
+async def test_tags_do_not_see_what_only_a_chat_template_tells() -> None:
+    native = OllamaModel(
+        name="n", path="native", capabilities=("completion", "tools", "thinking", "vision")
+    )
+    async with serving(native) as client:
+        (entry,) = (await client.get("/api/tags")).json["models"]
+        shown = (await client.post("/api/show", model="n")).json
+    assert entry["capabilities"] == ["completion", "vision"]
+    assert shown["capabilities"] == ["completion", "tools", "thinking", "vision"]
+    assert "{%" in shown["template"]
+
+
+async def test_a_list_of_nothing_is_empty_here_and_null_for_openai() -> None:
+    async with serving(models=()) as client:
+        assert (await client.get("/api/tags")).body == b'{"models":[]}'
+        assert (await client.get("/v1/models")).body == b'{"object":"list","data":null}\n'
+
+
+SHOW = r"""{"modelfile":"# Modelfile","parameters":"temperature                    0.6",
+"template":"{{ .Prompt }}","details":{"parent_model":"","format":"gguf","family":"qwen3",
+"families":["qwen3"],"parameter_size":"4.0B","quantization_level":"Q4_K_M"},
+"model_info":{"general.architecture":"qwen3","general.file_type":15,
+"general.parameter_count":4022468096,"qwen3.block_count":36,"qwen3.context_length":262144,
+"qwen3.embedding_length":2560,"tokenizer.ggml.eos_token_id":151645,"tokenizer.ggml.model":"gpt2",
+"tokenizer.ggml.tokens":null},
+"tensors":[{"name":"token_embd.weight","type":"Q6_K","shape":[2560,151936]}],
+"capabilities":["completion","tools","thinking"],
+"modified_at":"2026-08-20T09:15:02.123456789+02:00"}"""
+
+
+async def test_show_is_as_documented() -> None:
+    async with serving() as client:
+        reply = await client.post("/api/show", model="qwen3:4b")
+        verbose = (await client.post("/api/show", name="qwen3:4b", verbose=True)).json
+    got, expected = reply.json, json.loads(SHOW)
+    assert list(got) == list(expected)
+    assert got["details"] == expected["details"]
+    kinds = {name: type(value) for name, value in got["model_info"].items()}
+    assert kinds.items() >= {n: type(v) for n, v in expected["model_info"].items()}.items()
+    assert shape(got["tensors"][:1]) == shape(expected["tensors"])
+    assert got["model_info"]["tokenizer.ggml.tokens"] is None
+    assert verbose["model_info"]["tokenizer.ggml.tokens"]
+    assert got["parameters"].splitlines() == [
+        "temperature                    0.6",
+        'stop                           "<|im_start|>"',
+        'stop                           "<|im_end|>"',
+    ]
+    assert rb"\u003c|im_start|\u003e" in reply.body
+
+
+async def test_parameters_are_written_as_go_writes_them() -> None:
+    parameters = {"num_ctx": 1048576, "seed": 42, "min_p": 0.05, "use_mmap": True}
+    async with serving(OllamaModel(name="m", parameters=parameters)) as client:
+        shown = (await client.post("/api/show", model="m")).json["parameters"]
+    values = dict(line.split() for line in shown.splitlines())
+    assert values == {"num_ctx": "1.048576e+06", "seed": "42", "min_p": "0.05", "use_mmap": "true"}
+
+
+async def test_show_has_thinking_levels_and_a_name_for_copilot_only_where_asked_for() -> None:
+    async with serving(THINKER, TINY, thinking_levels=("medium", "low")) as client:
+        shown = (await client.post("/api/show", model="qwen3:4b")).json
+        plain = (await client.post("/api/show", model="tiny", system="Be brief.")).json
+        agent = {"User-Agent": "GitHubCopilotChat/1.0"}
+        copilot = (await client.call("POST", "/api/show", {"model": "TINY"}, **agent)).json
+        levelled = await client.chat("qwen3:4b", think="extreme")
+    assert shown["thinking"] == {"values": ["medium", "low"], "default": "medium"}
+    assert "thinking" not in plain
+    assert plain["system"] == "Be brief."
+    assert "general.basename" not in plain["model_info"]
+    assert copilot["model_info"]["general.basename"] == "TINY"
+    assert levelled.status == 200
+
+
+PS = """{"models":[{"name":"qwen3:4b","model":"qwen3:4b","size":3518437208,"digest":"e55aed6f",
+"details":{"parent_model":"","format":"gguf","family":"qwen3","families":["qwen3"],
+"parameter_size":"4.0B","quantization_level":"Q4_K_M"},
+"expires_at":"2026-08-22T12:05:00.513202+02:00","size_vram":0,"context_length":4096}]}"""
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.ns = 1_787_392_800 * SECOND
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+async def test_ps_is_as_documented() -> None:
+    async with serving(msgspec.structs.replace(THINKER, loaded=True)) as client:
+        assert shape((await client.get("/api/ps")).json) == shape_of(PS)
+    async with serving(
+        msgspec.structs.replace(THINKER, loaded=True), on_gpu=True, context_length=8192
+    ) as client:
+        (run,) = (await client.get("/api/ps")).json["models"]
+    assert run["size_vram"] == run["size"] > THINKER.size
+    assert run["context_length"] == 8192
+
+
+async def test_a_model_stays_for_as_long_as_it_is_kept_alive() -> None:
+    clock = Clock()
+
+    async def running(client: Client) -> dict[str, timedelta]:
+        now = datetime.fromtimestamp(clock.ns / SECOND, UTC)
+        entries = (await client.get("/api/ps")).json["models"]
+        return {e["name"]: datetime.fromisoformat(e["expires_at"]) - now for e in entries}
+
+    async with serving(TINY, TOOLING, EMBEDDER, clock=clock) as client:
+        assert await running(client) == {}
+        await client.chat("tiny")
+        await client.post("/api/embed", model="nomic-embed-text", input="a", keep_alive="1h30m")
+        await client.post("/api/generate", model="tooling", prompt="", keep_alive=0.5)
+        assert list((await running(client)).items()) == [
+            ("nomic-embed-text:latest", timedelta(minutes=90)),
+            ("tiny:latest", timedelta(minutes=5)),
+            ("tooling:latest", timedelta(seconds=0.5)),
+        ]
+        clock.ns += 6 * 60 * SECOND
+        assert list(await running(client)) == ["nomic-embed-text:latest"]
+        await client.chat("tiny", keep_alive=-1)
+        await client.chat("tiny")
+        assert (await running(client))["tiny:latest"] > timedelta(days=290 * 365)
+        await client.chat("tiny", keep_alive=0)
+        assert "tiny:latest" not in await running(client)
+
+
+async def test_another_context_loads_the_model_again() -> None:
+    def cold(reply: Reply) -> bool:
+        duration: int = reply.json["load_duration"]
+        return duration > SECOND / 10
+
+    async with serving(TINY) as client:
+        first = await client.chat("tiny", stream=False)
+        second = await client.chat("tiny", stream=False)
+        third = await client.chat("tiny", stream=False, options={"num_ctx": 8192})
+        (run,) = (await client.get("/api/ps")).json["models"]
+    assert [cold(first), cold(second), cold(third)] == [True, False, True]
+    assert run["context_length"] == 8192
+
+
+# --- chat and generate --------------------------------------------------------------------------
+
+RENDERED = """[
+{"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":"",
+"thinking":"Need the "},"done":false},
+{"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":"",
+"thinking":"weather."},"done":false},
+{"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":"Checking."},
+"done":false},
+{"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":"","tool_calls":[
+{"id":"call_p7o2gz50","function":{"index":0,"name":"get_weather",
+"arguments":{"city":"Paris","days":2}}}]},"done":false},
+{"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":""},"done":true,
+"done_reason":"stop","total_duration":1883583458,"load_duration":1334875,"prompt_eval_count":164,
+"prompt_eval_duration":342546000,"eval_count":27,"eval_duration":1535599000}]"""
+NATIVE = """[
+{"model":"tiny","created_at":"t","message":{"role":"assistant","content":"","tool_calls":[
+{"id":"Zk3vP0m1Q9bT7xLc2RwYd8HsFgJnAe4U","function":{"index":0,"name":"get_weather",
+"arguments":{"city":"Paris"}}},
+{"id":"a8HsFgJnAe4UZk3vP0m1Q9bT7xLc2RwY","function":{"index":1,"name":"get_time","arguments":{}}}]},
+"done":true,"done_reason":"stop","total_duration":900000000,"load_duration":2000000,
+"prompt_eval_count":210,"prompt_eval_duration":300000000,"eval_count":40,
+"eval_duration":500000000}]"""
+
+
+async def test_a_stream_on_the_rendered_path_is_as_documented() -> None:
+    async with serving(THINKER) as client:
+        lines = (await client.chat("qwen3:4b", tools=TOOLS)).lines
+    assert shape(lines) == shape_of(RENDERED)
+    for line in lines:
+        assert re.fullmatch(r"[0-9-]{10}T[0-9:]{8}(\.[0-9]{1,9})?Z", line.pop("created_at"))
+    (call,) = lines[3]["message"]["tool_calls"]
+    assert re.fullmatch(r"call_[a-z0-9]{8}", call["id"])
+    expected = json.loads(RENDERED)
+    assert [line["message"].get("thinking") for line in lines] == [
+        line["message"].get("thinking") for line in expected
+    ]
+    assert call["function"] == expected[3]["message"]["tool_calls"][0]["function"]
+
+
+async def test_a_stream_on_the_native_path_has_the_calls_on_its_last_line() -> None:
+    calls = (OllamaToolCall("get_weather", {"city": "Paris"}), OllamaToolCall("get_time"))
+    model = OllamaModel(
+        name="tiny",
+        path="native",
+        capabilities=("completion", "tools"),
+        reply=OllamaAnswer(tool_calls=calls),
+    )
+    async with serving(model) as client:
+        (line,) = (await client.chat("tiny", tools=TOOLS)).lines
+    assert shape([line]) == shape_of(NATIVE)
+    ids = [call["id"] for call in line["message"]["tool_calls"]]
+    assert len(set(ids)) == 2
+    assert all(re.fullmatch(r"[A-Za-z0-9]{32}", item) for item in ids)
+    async with serving(model, version="0.24.0") as client:
+        assert len((await client.chat("tiny", tools=TOOLS)).lines) == 3
+
+
+async def test_a_whole_answer_says_what_the_stream_said() -> None:
+    async with serving(THINKER) as client:
+        lines = (await client.chat("qwen3:4b", tools=TOOLS)).lines
+        reply = await client.chat("qwen3:4b", tools=TOOLS, stream=False)
+    whole, last = reply.json, lines[-1]
+    assert reply.kind == JSON
+    assert whole["message"]["content"] == "Checking."
+    assert whole["message"]["thinking"] == "Need the weather."
+    assert [call["function"]["name"] for call in whole["message"]["tool_calls"]] == ["get_weather"]
+    for count in ("prompt_eval_count", "eval_count"):
+        assert whole[count] == last[count]
+    assert whole["done"] is True
+
+
+async def test_the_default_answer_repeats_the_question_word_by_word() -> None:
+    async with serving() as client:
+        lines = (await client.chat("llama3.2:3b")).lines
+    assert [line["message"]["content"] for line in lines] == [
+        "You",
+        " said:",
+        " hello",
+        " there",
+        "",
+    ]
+    assert (lines[-1]["prompt_eval_count"], lines[-1]["eval_count"]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("think", "thinks"), [(None, True), (True, True), ("low", True), (False, False)]
+)
+async def test_a_thinking_model_thinks_unless_told_not_to(think: object, *, thinks: bool) -> None:
+    async with serving(THINKER) as client:
+        lines = (await client.chat("qwen3:4b", think=think)).lines
+        generated = (
+            await client.post("/api/generate", model="qwen3:4b", prompt="x", think=think)
+        ).lines
+    assert any("thinking" in line["message"] for line in lines) == thinks
+    assert any("thinking" in line for line in generated) == thinks
+
+
+async def test_what_is_html_is_escaped_and_other_characters_are_not() -> None:
+    text = "<b> & \u2028 \x85 é \ud800 end"
+    async with serving(OllamaModel(name="m", reply=OllamaAnswer(text=(text,)))) as client:
+        reply = await client.chat("m", stream=False)
+    assert rb"\u003cb\u003e \u0026 \u2028 " in reply.body
+    assert "\x85 é \ufffd end".encode() in reply.body
+
+
+CUT = """{"model":"tiny","created_at":"2026-08-22T10:00:02Z","message":{"role":"assistant",
+"content":"Hi"},"done":true,"done_reason":"length","logprobs":[{"token":"Hi","logprob":-0.5,
+"bytes":[72,105],"top_logprobs":[{"token":"Hi","logprob":-0.5,"bytes":[72,105]},
+{"token":"Hello","logprob":-1.2,"bytes":[72,101,108,108,111]}]}],"total_duration":90000000,
+"load_duration":1000000,"prompt_eval_count":11,"prompt_eval_duration":30000000,"eval_count":1,
+"eval_duration":20000000}"""
+
+
+async def test_an_answer_cut_by_num_predict_with_logprobs_is_as_documented() -> None:
+    async with serving(OllamaModel(name="tiny", reply="Hi there you")) as client:
+        body = {"options": {"num_predict": 1}, "logprobs": True, "top_logprobs": 2}
+        whole = (await client.chat("tiny", stream=False, **body)).json
+        plain = (await client.chat("tiny", stream=False)).json
+        lines = (await client.chat("tiny", logprobs=True)).lines
+    got, expected = whole, json.loads(CUT)
+    for both in (got, expected):
+        both["logprobs"][0]["top_logprobs"][1]["bytes"] = []
+    assert shape(got) == shape(expected)
+    assert (got["message"], got["done_reason"]) == (expected["message"], "length")
+    assert "logprobs" not in plain
+    assert [line["logprobs"][0]["token"] for line in lines[:-1]] == ["Hi", " there", " you"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "reason"),
+    [
+        ({}, "one two three", "stop"),
+        ({"num_predict": -1}, "one two three", "stop"),
+        ({"num_predict": 2.9}, "one two", "length"),
+        ({"num_ctx": 5}, "one two", "length"),
+        ({"stop": [" th", "two"]}, "one ", "stop"),
+        ({"unknown": {}, "seed": None}, "one two three", "stop"),
+    ],
+)
+async def test_options_end_the_answer(options: object, text: str, reason: str) -> None:
+    async with serving(OllamaModel(name="m", reply="one two three")) as client:
+        reply = (await client.chat("m", stream=False, options=options)).json
+        parts = (await client.chat("m", options=options)).lines
+    assert (reply["message"]["content"], reply["done_reason"]) == (text, reason)
+    assert "".join(part["message"]["content"] for part in parts) == text
+
+
+async def test_a_format_is_kept_by_the_default_answer() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "who": {"type": "string"},
+            "how": {"enum": ["well", "badly"]},
+            "parts": {"type": "array", "items": {"$ref": "#/$defs/part"}},
+            "left": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]},
+        },
+        "$defs": {"part": {"type": ["boolean", "null"]}},
+    }
+    async with serving() as client:
+        shaped = (await client.chat("llama3.2:3b", stream=False, format=schema)).json
+        free = (await client.chat("llama3.2:3b", stream=False, format="json")).json
+        unset = (await client.chat("llama3.2:3b", stream=False, format="")).json
+    text = "You said: hello there"
+    assert json.loads(shaped["message"]["content"]) == {
+        "who": text,
+        "how": "well",
+        "parts": [True],
+        "left": 3,
+    }
+    assert json.loads(free["message"]["content"]) == {"answer": text}
+    assert unset["message"]["content"] == text
+
+
+async def test_a_reply_sees_the_prompt_as_the_model_does() -> None:
+    seen: list[OllamaPrompt] = []
+
+    def reply(prompt: OllamaPrompt) -> str:
+        seen.append(prompt)
+        return prompt.last_user_text.upper()
+
+    model = OllamaModel(
+        name="m", capabilities=("completion", "tools"), system="Be kind.", reply=reply
+    )
+    city = {"type": "string", "default": "Rome", "enum": ["Rome"]}
+    function = {"name": "f", "parameters": {"properties": {"city": city}, "title": "T"}}
+    async with serving(model) as client:
+        await client.post(
+            "/api/chat",
+            Model="m",
+            Messages=[{"Role": "USER", "content": "hi", "tool_calls": None}],
+            tools=[{"type": "function", "function": function}],
+            stream=False,
+        )
+        generated = await client.post("/api/generate", model="m", prompt="yo", stream=False)
+    assert [(m.role, m.content) for m in seen[0].messages] == [
+        ("system", "Be kind."),
+        ("user", "hi"),
+    ]
+    properties = seen[0].tools[0].function.parameters
+    assert properties is not None
+    assert properties.properties is not None
+    assert properties.properties["city"].enum == ("Rome",)
+    assert not hasattr(properties.properties["city"], "default")
+    assert generated.json["response"] == "YO"
+
+
+LOADS = """[{"model":"tiny","created_at":"2026-08-22T10:00:03Z",
+"message":{"role":"assistant","content":""},"done":true,"done_reason":"load"},
+{"model":"tiny","created_at":"2026-08-22T10:00:04Z","response":"","done":true,
+"done_reason":"unload"}]"""
+
+
+async def test_an_empty_request_loads_or_unloads_and_is_never_streamed() -> None:
+    async with serving(TINY) as client:
+        loaded = await client.chat("tiny", messages=[])
+        assert len((await client.get("/api/ps")).json["models"]) == 1
+        unloaded = await client.post("/api/generate", model="tiny", keep_alive=0)
+        assert (await client.get("/api/ps")).json["models"] == []
+        again = await client.post("/api/generate", model="tiny", keep_alive="0s")
+    assert loaded.kind == JSON
+    assert shape([loaded.json, unloaded.json]) == shape_of(LOADS)
+    assert loaded.json["done_reason"] == "load"
+    assert unloaded.json["done_reason"] == again.json["done_reason"] == "unload"
+
+
+GENERATED = """[{"model":"tiny","created_at":"t","response":"The","done":false},
+{"model":"tiny","created_at":"t","response":"","done":true,"done_reason":"stop",
+"context":[1,29871],"total_duration":174560334,"load_duration":101397084,"prompt_eval_count":11,
+"prompt_eval_duration":13074791,"eval_count":18,"eval_duration":52479709}]"""
+
+
+async def test_generate_is_as_documented() -> None:
+    async with serving(TINY) as client:
+        lines = (await client.post("/api/generate", model="tiny", prompt="x")).lines
+        raw = (await client.post("/api/generate", model="tiny", prompt="x", raw=True)).lines
+        body = {"prompt": "x", "context": lines[-1]["context"], "system": "Be kind."}
+        more = (await client.post("/api/generate", model="tiny", **body)).lines
+    assert shape(lines) == shape_of(GENERATED)
+    assert "context" not in raw[-1]
+    assert more[-1]["context"][:2] == lines[-1]["context"]
+    assert more[-1]["prompt_eval_count"] == lines[-1]["prompt_eval_count"] + 2 + 3
+
+
+async def test_an_error_within_a_stream_is_its_last_line() -> None:
+    text = "an error was encountered while running the model: unexpected EOF"
+    model = OllamaModel(name="m", reply=OllamaAnswer(text="Once", error=text))
+    async with serving(model, OllamaModel(name="n", reply=OllamaAnswer(error=text))) as client:
+        streamed = await client.chat("m")
+        whole = await client.chat("m", stream=False)
+        at_once = await client.chat("n")
+    assert streamed.status == 200
+    assert [line.get("error") for line in streamed.lines] == [None, text]
+    assert list(streamed.lines[-1]) == ["error"]
+    assert (whole.status, whole.kind, whole.json) == (500, JSON, {"error": text})
+    assert (at_once.status, at_once.kind, at_once.json) == (500, PLAIN_JSON, {"error": text})
+
+
+async def test_an_answer_may_end_without_a_last_line() -> None:
+    model = OllamaModel(name="m", reply=OllamaAnswer(text=". . .", finished=False))
+    async with serving(model, OllamaModel(name="n", reply=OllamaAnswer(finished=False))) as client:
+        lines = (await client.chat("m")).lines
+        whole = (await client.chat("m", stream=False)).json
+        assert (await client.chat("n")).body == b""
+    assert not any(line["done"] for line in lines)
+    assert whole["done"] is False
+    assert "done_reason" not in whole
+
+
+async def test_a_reply_may_fail_in_a_way_of_its_own() -> None:
+    def busy(_: OllamaPrompt) -> str:
+        text = "server busy, please try again.  maximum pending requests exceeded"
+        raise OllamaError(503, text)
+
+    async with serving(OllamaModel(name="m", reply=busy)) as client:
+        replies = [await client.chat("m", stream=stream) for stream in (True, False)]
+        spoken = await client.post("/v1/chat/completions", model="m", messages=ASK)
+    assert [reply.status for reply in replies] == [503, 503]
+    assert [reply.kind for reply in replies] == [PLAIN_JSON, JSON]
+    assert spoken.json["error"]["type"] == "api_error"
+
+
+async def test_a_reply_that_is_wrong_is_told_at_the_stop() -> None:
+    def wrong(_: OllamaPrompt) -> str:
+        raise KeyError("mine")
+
+    with pytest.raises(ExceptionGroup) as failed:
+        async with serving(OllamaModel(name="m", reply=wrong)) as client:
+            assert (await client.chat("m")).status == 500
+    assert failed.group_contains(KeyError)
+
+
+# --- contexts -----------------------------------------------------------------------------------
+
+
+def overflow(tokens: int, context: int) -> str:
+    said = f"request ({tokens} tokens) exceeds the available context size ({context} tokens)"
+    return (
+        f'{{"error":{{"code":400,"message":"{said}, try increasing it",'
+        f'"type":"exceed_context_size_error","n_prompt_tokens":{tokens},"n_ctx":{context}}}}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        ("rendered", {}, 200, None),
+        ("native", {}, 400, overflow(51, 16)),
+        ("rendered", {"truncate": False}, 400, overflow(51, 16)),
+        ("rendered", {"shift": False}, 400, "the prompt is longer than the context length"),
+    ],
+)
+async def test_a_prompt_beyond_the_context(
+    path: Literal["rendered", "native"], body: dict[str, object], status: int, error: str | None
+) -> None:
+    async with serving(OllamaModel(name="m", path=path, reply="ok")) as client:
+        replies = [
+            await client.chat("m", messages=LONG, options={"num_ctx": 16}, stream=stream, **body)
+            for stream in (True, False)
+        ]
+    assert [reply.status for reply in replies] == [status, status]
+    if error is None:
+        assert replies[1].json["prompt_eval_count"] == 10
+    else:
+        assert [reply.kind for reply in replies] == [PLAIN_JSON, JSON]
+        assert all(reply.json["error"].startswith(error) for reply in replies)
+
+
+async def test_the_oldest_messages_make_room_and_the_system_prompt_stays() -> None:
+    seen: list[OllamaPrompt] = []
+
+    def reply(prompt: OllamaPrompt) -> str:
+        seen.append(prompt)
+        return "ok"
+
+    history = [{"role": "system", "content": "s"}, *LONG, {"role": "user", "content": "last"}]
+    async with serving(OllamaModel(name="m", reply=reply)) as client:
+        done = (await client.chat("m", messages=history, options={"num_ctx": 16})).lines[-1]
+    assert [m.content for m in seen[0].messages] == ["s", "last"]
+    assert done["prompt_eval_count"] == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "options", "context"),
+    [
+        ({}, {}, {}, 4096),
+        ({}, {"context_length": 32768}, {}, 32768),
+        ({"parameters": {"num_ctx": 2048}}, {"context_length": 32768}, {}, 2048),
+        ({"parameters": {"num_ctx": 2048}}, {}, {"num_ctx": 1024}, 1024),
+        ({"context_length": 512}, {}, {"num_ctx": 1024}, 512),
+        ({}, {}, {"num_ctx": 1}, 4),
+    ],
+)
+async def test_the_context_is_the_first_one_said_and_what_the_model_can(
+    model: dict[str, Any], settings: dict[str, Any], options: dict[str, int], context: int
+) -> None:
+    async with serving(OllamaModel(name="m", **model), **settings) as client:
+        await client.chat("m", messages=[], options=options)
+        (run,) = (await client.get("/api/ps")).json["models"]
+    assert run["context_length"] == context

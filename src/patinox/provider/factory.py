@@ -60,7 +60,7 @@ def provider_from(
     """
     match variant:
         case Local():
-            return LocalProvider(_local_config(variant, config or LocalProviderConfig()))
+            return LocalProvider(local_config(variant, config or LocalProviderConfig()))
         case Ollama():
             return OllamaProvider(variant.endpoint, variant.config)
         case LMStudio():
@@ -77,7 +77,8 @@ def provider_from(
             )
 
 
-def _local_config(variant: Local, config: LocalProviderConfig) -> LocalProviderConfig:
+def local_config(variant: Local, config: LocalProviderConfig) -> LocalProviderConfig:
+    """Join what a `Local` says with what is configured; what it says wins."""
     config = replace(
         config,
         auto_discover=variant.auto_discover,

@@ -141,7 +141,7 @@ def test_no_password_is_ever_repeated(before: str, password: str, after: str) ->
         ("127.0.0.1", True),
         ("127.9.9.9", True),
         ("[::1]", True),
-        ("0.0.0.0", True),  # noqa: S104  read, not bound
+        ("0.0.0.0", True),
         ("192.168.1.5", False),
         ("localhost.example.com", False),
         ("127.0.0.1.example.com", False),

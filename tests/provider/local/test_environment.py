@@ -25,7 +25,7 @@ from patinox.provider.local.variables import VARIABLES, endpoint_variable
 from patinox.provider.secret import Secret
 from patinox.provider.types import ModelId
 
-ANY = "0.0.0.0"  # noqa: S104  read, not bound
+ANY = "0.0.0.0"
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
 
 
@@ -491,8 +491,8 @@ def test_every_setting_can_be_given_by_file_and_as_an_argument() -> None:
         ("[provider.openai]\nkey = 'a'", "there is no key `provider.openai.key`"),
         ("auto_discover = 'yes'", "`auto_discover`: Expected `bool`, got `str`."),
         ("model_paths = 'x'", "`model_paths`: Expected `array`, got `str`."),
-        ("model_paths = [1]", "`model_paths[...]`: Expected `str`, got `int`."),
-        ("[ollama]\ntimeout = '1'", "`ollama.timeout`: Expected `float | null`, got `str`."),
+        ("model_paths = [1]", "`model_paths[0]`: Expected `str`, got `int`."),
+        ("[ollama]\ntimeout = '1'", "`ollama.timeout`: Expected `float`, got `str`."),
         ("ollama = 1", "`ollama`: Expected `object`, got `int`."),
         ("[ollama]\napi_key = 5", "`ollama.api_key`: Expected `str`, got `int`."),
         ("[[endpoints]]\nservice = 'x'", "Object missing required field `url`"),

@@ -42,9 +42,9 @@ import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -223,15 +223,20 @@ def _document(table: Mapping[str, Any], path: Path, environ: Mapping[str, str]) 
         return Document(**values)
 
 
-def _value(
-    key: str, value: object, kind: Any, path: Path, decode: Callable[[type, object], object]
-) -> Any:  # noqa: ANN401  as `kind` says
+def _value(  # any type hint, and what it says
+    key: str,
+    value: object,
+    kind: Any,  # noqa: ANN401
+    path: Path,
+    decode: Callable[[type, object], object],
+) -> Any:  # noqa: ANN401
     try:
         with _named(f"{path}, {key}"):
             return msgspec.convert(value, kind, dec_hook=decode)
     except msgspec.ValidationError as error:
         what, inside, where = str(error).partition(" - at `$")
         key = key + where.removesuffix("`") if inside else key
+        what = what.replace(" | null", "")  # TOML has none
         raise InvalidConfiguration(f"{path}: `{key}`: {what}.") from None
 
 
@@ -263,7 +268,7 @@ def _has_key(table: Mapping[str, Any]) -> bool:
     return "api_key" in table or any(map(_has_key, inner))
 
 
-def _tables(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  whatever TOML can hold
+def _tables(value: object) -> list[dict[str, Any]]:
     """Return the table, or those of the tables in an array."""
-    values: Sequence[object] = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, dict)]
+    values = cast("list[object]", value) if isinstance(value, list) else [value]
+    return [cast("dict[str, Any]", each) for each in values if isinstance(each, dict)]

@@ -7,25 +7,34 @@ no answer.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
+from patinox.provider.config import (
+    ModelDefaults,
+    RequestFields,
+    fill_request,
+    merge_request,
+    resolve,
+)
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import LocalProviderConfig
-from patinox.provider.local.discovery import Known, ServiceDiscovery
+from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.environment import load_config
 from patinox.provider.local.errors import AllServicesFailed, ServiceNotFound, ServiceTimeout
 from patinox.provider.local.lmstudio import LMStudioProvider
+from patinox.provider.local.lookup import ModelLookup
+from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.ollama import OllamaProvider
-from patinox.provider.local.registry import services
-from patinox.provider.local.routing import Candidate, Choice, pick_default, plan
-from patinox.provider.local.service import ServiceProvider, model_not_found
-from patinox.provider.local.types import ServiceInfo, ServiceStatus
+from patinox.provider.local.routing import Choice, pick_default, plan
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.types import ServiceInfo
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -67,6 +76,7 @@ class LocalProvider:
         self._config = config
         self._clock = clock
         self._discovery: ServiceDiscovery | None = None
+        self._defaults = ModelDefaults()
 
     def __repr__(self) -> str:
         """Tell how many services there are and how they are."""
@@ -106,6 +116,24 @@ class LocalProvider:
         discovery, self._discovery = self.discovery, None
         await discovery.aclose()
 
+    def with_defaults(self, defaults: ModelDefaults) -> Self:
+        """Return this provider with defaults that fill what a request leaves open.
+
+        It shares everything with this one and ends with it. Its own defaults win over these, and
+        what a request says wins over both.
+        """
+        bound = copy.copy(self)
+        bound._defaults = resolve(self._defaults, defaults)  # noqa: SLF001  the copy is our own
+        return bound
+
+    def request(self, **fields: Unpack[RequestFields]) -> CompletionRequest:
+        """Make a request from the fields of `CompletionRequest` and the defaults.
+
+        Raises:
+            InvalidRequest: a field is wrong, or no model is named anywhere.
+        """
+        return merge_request(self._defaults, **fields)
+
     # What is there.
 
     @property
@@ -124,6 +152,10 @@ class LocalProvider:
             msg = "Write `async with LocalProvider() as local:` and use it inside."
             raise RuntimeError(msg)
         return self._discovery
+
+    @property
+    def _lookup(self) -> ModelLookup:
+        return ModelLookup(self.discovery)
 
     @property
     def services(self) -> tuple[ServiceInfo, ...]:
@@ -163,9 +195,9 @@ class LocalProvider:
             ServiceNotFound: no service answers.
             ProviderError: none of the services could list its models.
         """
-        lists = await self._lists()
+        lists = await self._lookup.lists()
         if not lists:
-            raise self._nothing_runs()
+            raise self._lookup.nothing_runs()
         models = {
             (info.id, info.service): info
             for found in lists.values()
@@ -204,7 +236,7 @@ class LocalProvider:
         """
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
-        for choice in await self._route(request.model, embedding=True):
+        for choice in await self._lookup.route(request.model, embedding=True):
             provider = self._provider(choice)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             try:
@@ -221,7 +253,7 @@ class LocalProvider:
 
     async def supports_model(self, model: ModelId | str) -> bool:
         """Tell whether a service has the model."""
-        return bool(await self._candidates(ModelId.parse(model)))
+        return bool(await self._lookup.candidates(ModelId.parse(model)))
 
     async def model_capabilities(self, model: ModelId | str) -> ModelCapabilities | None:
         """Tell what the model can do on the service that would be asked, or `None`."""
@@ -231,7 +263,7 @@ class LocalProvider:
     async def find_model(self, model: ModelId | str) -> ModelInfo | None:
         """Describe the model on the service that would be asked for it, or `None`."""
         wanted = ModelId.parse(model)
-        candidates = await self._candidates(wanted)
+        candidates = await self._lookup.candidates(wanted)
         choices = plan(wanted, candidates, preference=self.config.preferred_service)
         by_id = {item.model.model_id: item.model for item in candidates}
         return by_id[choices[0].model] if choices else None
@@ -245,7 +277,7 @@ class LocalProvider:
         """
         named = self.config.default_model
         if named is not None:
-            await self._route(ModelId.parse(named), embedding=False)
+            await self._lookup.route(ModelId.parse(named), embedding=False)
             info = await self.find_model(named)
             if info is not None:
                 return info, "configured"
@@ -260,9 +292,10 @@ class LocalProvider:
     async def _events(
         self, request: CompletionRequest, *, whole: bool
     ) -> AsyncGenerator[StreamEvent, None]:
+        request = fill_request(request, self._defaults)
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
-        for choice in await self._route(request.model, embedding=False):
+        for choice in await self._lookup.route(request.model, embedding=False):
             provider = self._provider(choice)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             streaming = provider.config.streaming if whole else True
@@ -288,98 +321,12 @@ class LocalProvider:
                 return
         raise _failed(failures)
 
-    async def _route(self, wanted: ModelId, *, embedding: bool) -> tuple[Choice, ...]:
-        """Decide who is asked, after one fresh look if nobody seems to have the model."""
-        candidates = await self._candidates(wanted)
-        if not candidates:
-            await self.discovery.discover_services(fresh=True)
-            await self._call_in(wanted)
-            candidates = await self._candidates(wanted, fresh=True)
-        if not candidates:
-            raise await self._not_found(wanted)
-        field = "supports_embeddings" if embedding else "supports_chat"
-        able = [item for item in candidates if getattr(item.model.capabilities, field) is not False]
-        choices = plan(wanted, able or candidates, preference=self.config.preferred_service)
-        return _same_weights(choices, candidates) if embedding else choices
-
-    async def _candidates(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
-        """Find the model on every service; `service/model` counts if no model bears that name."""
-        found = await self._named(wanted, fresh=fresh)
-        prefix, slash, rest = wanted.name.partition("/")
-        if found or wanted.provider_hint or not (slash and rest and self.discovery.known(prefix)):
-            return found
-        return await self._named(ModelId(rest, prefix))
-
-    async def _named(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
-        asked = [known for known in self.discovery.all_known() if _usable(known, wanted)]
-        found = await asyncio.gather(*(self._find(known, wanted, fresh=fresh) for known in asked))
-        return [
-            Candidate(service=known.info, model=info, rank=known.spec.rank)
-            for known, info in zip(asked, found, strict=True)
-            if info is not None
-        ]
-
-    async def _find(self, known: Known, wanted: ModelId, *, fresh: bool) -> ModelInfo | None:
-        try:
-            return await known.provider.find(wanted, fresh=fresh)
-        except ProviderError as error:
-            self.discovery.note_request(known.info.id, error)
-            return None
-
-    async def _call_in(self, wanted: ModelId) -> None:
-        """Make what needs no server known, for a model that was asked for by its name."""
-        for spec in services().values():
-            if spec.stand_in and wanted.provider_hint in {None, spec.name}:
-                await self.discovery.call_in(spec.name)
-
-    async def _lists(self) -> dict[str, list[ModelInfo] | ProviderError]:
-        async def ask(known: Known) -> list[ModelInfo] | ProviderError:
-            try:
-                return await known.provider.list_models()
-            except ProviderError as error:
-                return error
-
-        asked = self.discovery.all_known()
-        lists = await asyncio.gather(*(ask(known) for known in asked))
-        return {known.info.id: found for known, found in zip(asked, lists, strict=True)}
-
-    async def _not_found(self, wanted: ModelId) -> ProviderError:
-        known = self.discovery.services
-        if not any(info.status.routable for info in known):
-            return self._nothing_runs()
-        hint = wanted.provider_hint
-        if hint is not None and self.discovery.known(hint) is None:
-            names = ", ".join(info.id for info in known)
-            return ServiceNotFound(f"There is no service {hint!r} here; there are: {names}.")
-        lists = await self._lists()
-        models = [info for found in lists.values() if isinstance(found, list) for info in found]
-        return model_not_found(wanted, models, where=hint or "any service")
-
-    def _nothing_runs(self) -> ServiceNotFound:
-        """Say what was tried, and how each service is started."""
-        tried = ", ".join(
-            f"{finding.place.endpoint.authority} ({finding.reason.rstrip('.')})"
-            for finding in self.discovery.findings
-        )
-        starts = " or ".join(f"`{spec.start_hint}`" for spec in services().values())
-        return ServiceNotFound(
-            f"No model server answers on this machine. Tried: {tried or 'no address'}.",
-            hint=f"Start one: {starts}; more: patinox doctor",
-        )
-
     def _provider(self, choice: Choice) -> ServiceProvider:
         known = self.discovery.known(choice.service)
         if known is None:
             msg = f"The service {choice.service!r} went away."
             raise ServiceNotFound(msg)
         return known.provider
-
-
-def _usable(known: Known, wanted: ModelId) -> bool:
-    if wanted.provider_hint not in {None, known.info.id, known.info.service_type}:
-        return False
-    # A service that wants a key is asked all the same if it is meant by name: it says what it wants.
-    return known.info.status is not ServiceStatus.UNAUTHORIZED or wanted.provider_hint is not None
 
 
 def _routed(
@@ -390,17 +337,6 @@ def _routed(
         return event
     attempts = tuple(f"{name}: {error.message}" for name, error in failures.items())
     return replace(event, reason=choice.reason, attempts=attempts)
-
-
-def _same_weights(choices: Sequence[Choice], candidates: Sequence[Candidate]) -> tuple[Choice, ...]:
-    """Keep the choices whose weights are the first one's: other weights make other vectors."""
-    digests = {item.model.model_id: item.model.digest for item in candidates}
-    first = digests[choices[0].model]
-    return tuple(
-        choice
-        for number, choice in enumerate(choices)
-        if number == 0 or (first is not None and digests[choice.model] == first)
-    )
 
 
 def _failed(failures: Mapping[str, ProviderError]) -> ProviderError:

@@ -18,7 +18,8 @@ from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.local.probing import Finding, Place, Proof, look_at
 from patinox.provider.local.registry import service, services
-from patinox.provider.local.service import ServiceProvider, ServiceSpec
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.spec import ServiceSpec
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.types import ServiceInfo, ServiceType
 

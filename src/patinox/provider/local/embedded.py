@@ -27,7 +27,8 @@ from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.local.facts import capabilities, state
-from patinox.provider.local.service import ServiceProvider, ServiceSpec, Target
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.spec import ServiceSpec, Target
 from patinox.provider.secret import Secret
 from patinox.provider.types import ModelInfo, Source
 

@@ -18,7 +18,8 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.facts import State, capabilities, guess, state
-from patinox.provider.local.service import Identity, ServiceProvider, ServiceSpec
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import decode_json

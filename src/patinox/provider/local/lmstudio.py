@@ -19,7 +19,8 @@ from patinox.provider.local.dialects.faults import Rule, read_fault
 from patinox.provider.local.dialects.openai import OpenAIDialect
 from patinox.provider.local.errors import ModelNotFound, ModelNotLoaded, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
-from patinox.provider.local.service import Identity, ServiceProvider, ServiceSpec
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_json

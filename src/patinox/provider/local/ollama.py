@@ -15,7 +15,8 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
-from patinox.provider.local.service import Identity, ServiceProvider, ServiceSpec, Survey
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.spec import Identity, ServiceSpec, Survey
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import decode_json
 from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo, Source

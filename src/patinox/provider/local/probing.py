@@ -11,7 +11,7 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.endpoint import Endpoint
 from patinox.provider.local.errors import NetworkError
-from patinox.provider.local.service import Identity, ServiceSpec
+from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from patinox.provider.local.errors import InvalidConfiguration
-from patinox.provider.local.service import ServiceSpec
+from patinox.provider.local.spec import ServiceSpec
 
 GROUP = "patinox.services"
 _PACKAGE = "patinox.provider.local"

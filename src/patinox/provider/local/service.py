@@ -7,15 +7,13 @@ in its own way, a subclass of `ServiceProvider`.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
@@ -26,12 +24,12 @@ from patinox.provider.local.config import ServiceConfig
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
-from patinox.provider.local.errors import ModelNotFound, ParseError
+from patinox.provider.local.errors import ParseError
+from patinox.provider.local.nearest import model_not_found
+from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.transport import StreamReply, Transport
-from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_json
-from patinox.provider.secret import Secret
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -45,74 +43,8 @@ from patinox.provider.types import (
 
 T = TypeVar("T")
 
-NEAREST = 3
 # How long the end of a body may take after the answer's end, so that the connection can be kept.
 DRAIN = 0.1
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service proved about itself.
-
-    Attributes:
-        version: as it tells, or as concluded from what it can do; else `None`.
-        version_inferred: it was concluded.
-        status: `available`, or why it cannot be used although it is what it is.
-        detail: the same in a few words.
-    """
-
-    version: str | None = None
-    version_inferred: bool = False
-    status: ServiceStatus = ServiceStatus.AVAILABLE
-    detail: str | None = None
-
-
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Names of the models of a service, and of those that are in memory."""
-
-    models: tuple[str, ...]
-    loaded: tuple[str, ...]
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request goes, and the key that may be shown there."""
-
-    endpoint: Endpoint
-    api_key: Secret | None = None
-
-
-Identify = Callable[[Sequence[HTTPReply | None]], Identity | None]
-
-
-class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of one kind of service.
-
-    Attributes:
-        name: how configuration and `service::model` spell it.
-        label: its name for people.
-        docs: the vendor's page about its API.
-        provider: the class that talks to it.
-        default_endpoints: where it listens if nobody moved it.
-        endpoint_variable: the environment variable that moves it.
-        start_hint: how a person starts it.
-        probes: harmless requests whose replies prove who answers.
-        identify: reads these replies, `None` for one that failed; `None` if it is another service.
-        stand_in: needs no server: it is used where none answers, or when it is asked for.
-        available: whether what a stand-in needs is installed.
-        rank: place in the order of preference where nothing else decides; the lower, the sooner.
-    """
-
-    name: str
-    label: str
-    docs: str
-    provider: type[ServiceProvider]
-    default_endpoints: tuple[str, ...] = ()
-    endpoint_variable: str | None = None
-    start_hint: str = ""
-    probes: tuple[HTTPRequest, ...] = ()
-    identify: Identify = lambda _: None
-    stand_in: bool = False
-    available: Callable[[], bool] = lambda: True
-    rank: int = 50
 
 
 class ServiceProvider(ABC):
@@ -419,27 +351,3 @@ class ServiceProvider(ABC):
     def _connect(self, endpoint: Endpoint) -> float:
         deadlines = self.config.deadlines
         return deadlines.connect if endpoint.is_loopback else deadlines.connect_remote
-
-
-def nearest_names(name: str, models: Iterable[ModelInfo]) -> tuple[str, ...]:
-    """Return the names that look most like `name`, as `service::model`, the likest first."""
-    spelled = {info.id.casefold(): str(info.model_id) for info in models}
-    bare = {key.partition(":")[0].rpartition("/")[2]: key for key in reversed(spelled)}
-    wanted = name.casefold()
-    found = difflib.get_close_matches(wanted, spelled, NEAREST, 0.5)
-    short = wanted.partition(":")[0].rpartition("/")[2]
-    found += [bare[key] for key in difflib.get_close_matches(short, bare, NEAREST, 0.6)]
-    return tuple(dict.fromkeys(spelled[key] for key in found))[:NEAREST]
-
-
-def model_not_found(
-    model: ModelId, models: Sequence[ModelInfo], *, where: str, service: str | None = None
-) -> ModelNotFound:
-    """Make the error for a model that is not among `models`, with the nearest names."""
-    nearest = nearest_names(model.name, models)
-    if nearest:
-        hint = f"Did you mean {' or '.join(nearest)}? All: patinox models"
-    else:
-        hint = "All: patinox models" if models else "There are no models at all."
-    msg = f"No model {model.name!r} on {where}."
-    return ModelNotFound(msg, nearest=nearest, hint=hint, service=service)

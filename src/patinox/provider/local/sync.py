@@ -7,14 +7,16 @@ started by the first provider in use and stopped by the last.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 
 from patinox.provider.base import CompletionStream
+from patinox.provider.config import ModelDefaults, RequestFields
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.lmstudio import LMStudioProvider
@@ -123,6 +125,16 @@ class SyncLocalProvider:
         """Close every connection; the last provider that leaves stops the thread."""
         self._portal = None
         self._stack.__exit__(kind, error, traceback)
+
+    def with_defaults(self, defaults: ModelDefaults) -> Self:
+        """Return this provider with defaults; see `LocalProvider.with_defaults`."""
+        bound = copy.copy(self)
+        bound._provider = self._provider.with_defaults(defaults)  # noqa: SLF001  the copy is our own
+        return bound
+
+    def request(self, **fields: Unpack[RequestFields]) -> CompletionRequest:
+        """Make a request from fields and defaults; see `LocalProvider.request`."""
+        return self._provider.request(**fields)
 
     @property
     def _running(self) -> BlockingPortal:

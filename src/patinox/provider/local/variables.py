@@ -29,6 +29,7 @@ FLAGS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
+LONGEST = 86_400  # seconds: a day
 ADDRESS = "`host`, `host:port`, `http(s)://host:port/path`"
 
 
@@ -84,14 +85,11 @@ def _one_of(*allowed: str) -> Read:
 
 
 def _seconds(name: str, text: str, _environ: Environ) -> float:
-    number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*s?", text, re.ASCII)
-    try:
-        if number:
-            ServiceConfig(timeout=float(number[1]))
-            return float(number[1])
-    except InvalidConfiguration:
-        pass
-    raise _wrong(name, text, "seconds above 0 to 86400, such as `30` or `30s`")
+    number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*s?", text)
+    seconds = float(number[1]) if number else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise _wrong(name, text, f"seconds above 0 to {LONGEST}, such as `30` or `30s`")
+    return seconds
 
 
 def _key(name: str, text: str, _environ: Environ) -> Secret:

@@ -1,0 +1,126 @@
+"""Who has a model, and in which order they are asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.discovery import Known, ServiceDiscovery
+from patinox.provider.local.errors import ServiceNotFound
+from patinox.provider.local.nearest import model_not_found
+from patinox.provider.local.registry import services
+from patinox.provider.local.routing import Candidate, Choice, plan
+from patinox.provider.local.types import ServiceStatus
+from patinox.provider.types import ModelId, ModelInfo
+
+Listed = list[ModelInfo] | ProviderError
+
+
+class ModelLookup:
+    """Looks for models on the services that a discovery knows."""
+
+    def __init__(self, discovery: ServiceDiscovery) -> None:
+        """Keep where to look."""
+        self._discovery = discovery
+
+    async def route(self, wanted: ModelId, *, embedding: bool) -> tuple[Choice, ...]:
+        """Decide who is asked, after one fresh look if nobody seems to have the model."""
+        candidates = await self.candidates(wanted)
+        if not candidates:
+            await self._discovery.discover_services(fresh=True)
+            await self._call_in(wanted)
+            candidates = await self.candidates(wanted, fresh=True)
+        if not candidates:
+            raise await self._not_found(wanted)
+        field = "supports_embeddings" if embedding else "supports_chat"
+        able = [item for item in candidates if getattr(item.model.capabilities, field) is not False]
+        choices = plan(
+            wanted, able or candidates, preference=self._discovery.config.preferred_service
+        )
+        return _same_weights(choices, candidates) if embedding else choices
+
+    async def candidates(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
+        """Find the model on every service; `service/model` counts if no model bears that name."""
+        found = await self._named(wanted, fresh=fresh)
+        prefix, slash, rest = wanted.name.partition("/")
+        if found or wanted.provider_hint or not (slash and rest and self._discovery.known(prefix)):
+            return found
+        return await self._named(ModelId(rest, prefix))
+
+    async def _named(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
+        asked = [known for known in self._discovery.all_known() if _usable(known, wanted)]
+        found = await asyncio.gather(*(self._find(known, wanted, fresh=fresh) for known in asked))
+        return [
+            Candidate(service=known.info, model=info, rank=known.spec.rank)
+            for known, info in zip(asked, found, strict=True)
+            if info is not None
+        ]
+
+    async def _find(self, known: Known, wanted: ModelId, *, fresh: bool) -> ModelInfo | None:
+        try:
+            return await known.provider.find(wanted, fresh=fresh)
+        except ProviderError as error:
+            self._discovery.note_request(known.info.id, error)
+            return None
+
+    async def _call_in(self, wanted: ModelId) -> None:
+        """Make what needs no server known, for a model that was asked for by its name."""
+        for spec in services().values():
+            if spec.stand_in and wanted.provider_hint in {None, spec.name}:
+                await self._discovery.call_in(spec.name)
+
+    async def lists(self) -> dict[str, Listed]:
+        """Ask every service for its models: each one's list, or why there is none."""
+
+        async def ask(known: Known) -> Listed:
+            try:
+                return await known.provider.list_models()
+            except ProviderError as error:
+                return error
+
+        asked = self._discovery.all_known()
+        lists = await asyncio.gather(*(ask(known) for known in asked))
+        return {known.info.id: found for known, found in zip(asked, lists, strict=True)}
+
+    async def _not_found(self, wanted: ModelId) -> ProviderError:
+        known = self._discovery.services
+        if not any(info.status.routable for info in known):
+            return self.nothing_runs()
+        hint = wanted.provider_hint
+        if hint is not None and self._discovery.known(hint) is None:
+            names = ", ".join(info.id for info in known)
+            return ServiceNotFound(f"There is no service {hint!r} here; there are: {names}.")
+        lists = await self.lists()
+        models = [info for found in lists.values() if isinstance(found, list) for info in found]
+        return model_not_found(wanted, models, where=hint or "any service")
+
+    def nothing_runs(self) -> ServiceNotFound:
+        """Say what was tried, and how each service is started."""
+        tried = ", ".join(
+            f"{finding.place.endpoint.authority} ({finding.reason.rstrip('.')})"
+            for finding in self._discovery.findings
+        )
+        starts = " or ".join(f"`{spec.start_hint}`" for spec in services().values())
+        return ServiceNotFound(
+            f"No model server answers on this machine. Tried: {tried or 'no address'}.",
+            hint=f"Start one: {starts}; more: patinox doctor",
+        )
+
+
+def _usable(known: Known, wanted: ModelId) -> bool:
+    if wanted.provider_hint not in {None, known.info.id, known.info.service_type}:
+        return False
+    # A service that wants a key is asked if it is meant by name: then it says what it wants.
+    return known.info.status is not ServiceStatus.UNAUTHORIZED or wanted.provider_hint is not None
+
+
+def _same_weights(choices: Sequence[Choice], candidates: Sequence[Candidate]) -> tuple[Choice, ...]:
+    """Keep the choices whose weights are the first one's: other weights make other vectors."""
+    digests = {item.model.model_id: item.model.digest for item in candidates}
+    first = digests[choices[0].model]
+    return tuple(
+        choice
+        for number, choice in enumerate(choices)
+        if number == 0 or (first is not None and digests[choice.model] == first)
+    )
