@@ -17,14 +17,14 @@ FILES = {
 FLOORS = """
     _version provider/types provider/errors provider/embeddings provider/secret
     provider/base provider/assemble local/types local/errors local/facts local/wire/
-    provider/config local/config local/endpoint local/events local/dialects/
+    provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
     local/transport local/flight | embedded/
-    local/service local/answer local/health local/routing local/catalog
+    local/spec local/nearest local/service local/answer local/health local/routing local/catalog
     local/ollama | local/lmstudio | local/llamacpp | local/embedded
     local/registry local/probing
     local/discovery
-    local/coordinator provider/factory
+    local/lookup local/coordinator provider/factory
     local/sync | telemetry/ | testing/
     local/__init__ provider/__init__ __init__
     cli/ __main__

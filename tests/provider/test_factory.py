@@ -90,7 +90,7 @@ def test_a_cloud_provider_is_refused_with_a_clear_word(kind: str) -> None:
 
 def test_keys_of_cloud_providers_choose_nothing() -> None:
     keys = ("OPENAI_API_KEY", "OPENROUTER_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_API_KEY")
-    environ = {key: "key" for key in keys}
+    environ: dict[str, str] = dict.fromkeys(keys, "key")
     assert isinstance(create_default_provider(environ), LocalProvider)
 
 
