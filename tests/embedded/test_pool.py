@@ -66,6 +66,7 @@ async def test_the_engine_unused_for_longest_makes_room(models: list[LocalModelF
         assert await pool.acquire(models[0]) is a
         c = await pool.acquire(models[2])
         assert (a.alive, b.alive, c.alive) == (True, False, True)
+        assert [pool.holds(model) for model in models] == [True, False, True]
 
 
 async def test_an_engine_in_use_is_not_stopped_to_make_room(

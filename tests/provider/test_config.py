@@ -9,7 +9,6 @@ from patinox.provider.config import (
     VARIANTS,
     Anthropic,
     GlobalConfig,
-    Limits,
     LMStudio,
     Local,
     ModelDefaults,
@@ -96,24 +95,6 @@ def test_without_settings_the_provider_is_everything_local_in_balance() -> None:
 def test_the_global_level_is_the_lowest_of_the_cascade() -> None:
     level = GlobalConfig(model=ModelId("a"), timeout=9)
     assert level.defaults == ModelDefaults(model="a", timeout=9)
-
-
-# Limits.
-
-
-def test_a_limit_holds_where_a_request_says_nothing() -> None:
-    limits = Limits(max_tokens=10, timeout=2)
-    limited = limits.apply(CompletionRequest("a", "hi", timeout=1))
-    assert (limited.max_tokens, limited.timeout) == (10, 1)
-    assert Limits().apply(CompletionRequest("a", "hi")) == CompletionRequest("a", "hi")
-
-
-@pytest.mark.parametrize("field", ["max_tokens", "timeout"])
-def test_a_request_beyond_a_limit_is_refused(field: str) -> None:
-    request = msgspec.structs.replace(CompletionRequest("a", "hi"), **{field: 11})
-    with pytest.raises(InvalidRequest, match=f"`{field}` is 11; the configured limit is 10"):
-        Limits(max_tokens=10, timeout=10).apply(request)
-    assert Limits(max_tokens=11, timeout=11).apply(request).model == ModelId("a")
 
 
 # The cascade.

@@ -265,7 +265,8 @@ def _refused(model: LocalModelFile, child: _Child, answer: _Answer) -> EngineErr
         missing_library = "libgomp" in answer.error
         return _not_installed(answer.error, _INSTALL_LIBGOMP if missing_library else _INSTALL)
     if answer.kind == "load":
-        return _bad_file(model, _reason(child.log) or answer.error, child.log)
+        # The first error is the cause, those after it are effects.
+        return _bad_file(model, _first_error(child.log) or answer.error, child.log)
     return _crashed(model, child, answer.error)
 
 
@@ -281,7 +282,9 @@ def _bad_file(model: LocalModelFile, reason: str, log: Iterable[str] = ()) -> En
 
 def _crashed(model: LocalModelFile, child: _Child, said: str = "") -> EngineError:
     how = _ending(child.exit_code or 0)
-    reason = _reason(child.log) or said or "its log gives no reason"
+    # Its log may begin with errors of requests, answered long ago.
+    error = _first_error(reversed(child.log)) or _last_words(child.log)
+    reason = error or said or "its log gives no reason"
     advice = _ADVICE.get(how, "look at the log of the engine")
     message = f"the engine for {model.id!r} ended with {how}: {reason}; {advice}"
     return EngineError(message, kind="crashed", reason=reason, log=child.log)
@@ -299,10 +302,13 @@ def _ending(exit_code: int) -> str:
     return f"exit code {exit_code}"
 
 
-def _reason(log: Sequence[str]) -> str:
-    """The first error in a log of the engine: it is the cause, those after it are effects."""
+def _first_error(log: Iterable[str]) -> str:
     for line in log:
         if found := _ENGINE_ERROR.search(line):
             return found["cause"] or found["assertion"]
-    last = log[-1] if log else ""
-    return "" if _ENGINE_LINE.match(last) else last  # else it is Python's: why the child failed
+    return ""
+
+
+def _last_words(log: Sequence[str]) -> str:
+    """The last line, if it is not the engine's but Python's: why the child failed."""
+    return "" if not log or _ENGINE_LINE.match(log[-1]) else log[-1]

@@ -117,6 +117,7 @@ class EnginePool:
             return None
         resident.keep()
         if not resident.engine.alive:
+            self._freed.set()
             return None
         self._residents[resident.key] = resident  # now the most recently used
         return resident

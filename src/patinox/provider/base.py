@@ -32,7 +32,7 @@ class CompletionStream:
     Attributes of interest: `text` so far, and `response`, the fold of the events so far.
     """
 
-    def __init__(self, events: AsyncGenerator[StreamEvent, None]) -> None:
+    def __init__(self, events: AsyncGenerator[StreamEvent]) -> None:
         """Wrap the events of one answer; nothing is sent before the first is asked for."""
         self._events = events
         self._assembler = Assembler()

@@ -159,30 +159,6 @@ class SelectionStrategy(enum.StrEnum):
     BEST_QUALITY = "best_quality"
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What no request may exceed; `None` for no limit.
-
-    Attributes:
-        max_tokens: longest answer, in tokens.
-        timeout: longest time a call may take, in seconds.
-    """
-
-    max_tokens: int | None = None
-    timeout: float | None = None
-
-    def apply(self, request: CompletionRequest) -> CompletionRequest:
-        """Put the limits where the request says nothing.
-
-        Raises:
-            InvalidRequest: the request asks for more than a limit.
-        """
-        for field, limit in (("max_tokens", self.max_tokens), ("timeout", self.timeout)):
-            asked = getattr(request, field)
-            if limit is not None and asked is not None and asked > limit:
-                raise InvalidRequest(f"`{field}` is {asked:g}; the configured limit is {limit:g}.")
-        return _fill(request, max_tokens=self.max_tokens, timeout=self.timeout)
-
-
 class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
     """One level of defaults: of the whole program, of an agent, or of one request.
 
@@ -222,9 +198,7 @@ class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         provider: the provider to use.
         model: the model to use where none is named.
-        fallback_models: models to try after it, in this order.
         strategy: how one of several providers is chosen.
-        limits: what no request may exceed.
         timeout: seconds a whole call may take; `None` leaves it to the deadlines of its phases.
 
     Raises:
@@ -233,9 +207,7 @@ class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: Provider = Local()
     model: ModelId | None = None
-    fallback_models: tuple[ModelId, ...] = ()
     strategy: SelectionStrategy = SelectionStrategy.BALANCED
-    limits: Limits = Limits()
     timeout: float | None = None
 
     def __post_init__(self) -> None:

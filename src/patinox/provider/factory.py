@@ -13,8 +13,7 @@ from patinox.provider.local.environment import load_settings
 from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
-from patinox.provider.local.registry import services
-from patinox.provider.local.variables import endpoint_variable
+from patinox.provider.local.registry import endpoint_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +36,7 @@ def create_default_provider(
     Raises:
         InvalidConfiguration: a value is wrong, or a cloud provider is chosen.
     """
-    more = [
-        endpoint_variable(spec.endpoint_variable, spec.name)
-        for spec in services().values()
-        if spec.endpoint_variable
-    ]
-    settings = load_settings(environ, file=file, more=more)
+    settings = load_settings(environ, file=file, more=endpoint_variables())
     return provider_from(settings.defaults.provider, settings.config)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -72,9 +72,7 @@ class ModelId(msgspec.Struct, frozen=True, order=True):
         """
         if isinstance(text, ModelId):
             return text
-        if not isinstance(text, str):
-            msg = f"A model is named by a string, not by {type(text).__name__}."
-            raise InvalidRequest(msg)
+        text = _text("The name of a model", text)
         hint, separator, name = text.partition("::")
         return cls(name.strip(), hint.strip()) if separator else cls(text.strip())
 
@@ -194,9 +192,7 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         if self.role not in ROLES:
             msg = f"The message role {self.role!r} is not known; allowed: {', '.join(ROLES)}."
             raise InvalidRequest(msg)
-        if not isinstance(self.content, str):
-            msg = f"The message content must be text, not {type(self.content).__name__}."
-            raise InvalidRequest(msg)
+        _text("The content of a message", self.content)
 
     @classmethod
     def system(cls, content: str) -> CompletionMessage:
@@ -289,6 +285,7 @@ class CompletionRequest(msgspec.Struct, frozen=True):
         _check_integer("max_tokens", self.max_tokens, at_least=1)
         _check_integer("seed", self.seed)
         _check_timeout(self.timeout)
+        _check_options(self.options)
 
     def __repr__(self) -> str:
         """Tell what is asked of whom, not what was said."""
@@ -499,30 +496,41 @@ class ResponseFinished(StreamEvent, frozen=True, kw_only=True):
     timings: Timings = Timings()
 
 
-def _messages(
-    value: str | Sequence[CompletionMessage | str | Mapping[str, Any]],
-) -> tuple[CompletionMessage, ...]:
-    if isinstance(value, str):
-        value = (value,)
-    if not isinstance(value, Sequence):
-        msg = f"`messages` is a list of messages, not {type(value).__name__}."
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{what} must be text, not {type(value).__name__}."
         raise InvalidRequest(msg)
-    if not value:
+    return value
+
+
+def _messages(value: object) -> tuple[CompletionMessage, ...]:
+    if isinstance(value, str):
+        return (CompletionMessage.user(value),)
+    messages = tuple(CompletionMessage.of(item) for item in _sequence("messages", value))
+    if not messages:
         msg = "There are no messages: a request needs at least one."
         raise InvalidRequest(msg)
-    return tuple(CompletionMessage.of(item) for item in value)
+    return messages
 
 
-def _texts(field: str, value: str | Sequence[str]) -> tuple[str, ...]:
+def _texts(field: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
-    if not isinstance(value, Sequence) or not all(isinstance(text, str) for text in value):
-        msg = f"`{field}` is a text or a list of texts."
+    return tuple(_text(f"Each item of `{field}`", item) for item in _sequence(field, value))
+
+
+def _sequence(field: str, value: object) -> Sequence[Any]:
+    if not _is_sequence(value):
+        msg = f"`{field}` must be text or a list, not {type(value).__name__}."
         raise InvalidRequest(msg)
-    return tuple(value)
+    return value
 
 
-def _check_number(field: str, value: float | None, low: float, high: float) -> None:
+def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence)
+
+
+def _check_number(field: str, value: object, low: float, high: float) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -530,7 +538,7 @@ def _check_number(field: str, value: float | None, low: float, high: float) -> N
         raise InvalidRequest(msg)
 
 
-def _check_integer(field: str, value: int | None, *, at_least: int | None = None) -> None:
+def _check_integer(field: str, value: object, *, at_least: int | None = None) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
@@ -541,10 +549,15 @@ def _check_integer(field: str, value: int | None, *, at_least: int | None = None
         raise InvalidRequest(msg)
 
 
-def _check_timeout(value: float | None) -> None:
+def _check_timeout(value: object) -> None:
     if value is None:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         msg = f"`timeout` is {value!r}; allowed: a number of seconds above 0."
+        raise InvalidRequest(msg)
+
+
+def _check_options(value: object) -> None:
+    if not isinstance(value, Mapping):
+        msg = f"`options` must be a mapping, not {type(value).__name__}."
         raise InvalidRequest(msg)

@@ -60,7 +60,7 @@ class OllamaError(Exception):
 def to_json(value: object) -> bytes:
     """Write JSON without blanks, with `<`, `>` and `&` escaped and other characters as they are."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return _SURROGATE.sub("\ufffd", text).translate(_HTML).encode()
+    return text.translate(_HTML).encode()
 
 
 def quoted(text: str) -> str:
@@ -107,6 +107,8 @@ def _first_value(text: str, when_empty: str) -> object:
         raise OllamaError(400, when_empty)
     try:
         value: object = _DECODER.raw_decode(text)[0]
+        if "\\u" in text:  # half a surrogate pair becomes U+FFFD in Go
+            value = json.loads(_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
     except json.JSONDecodeError as error:
         raise OllamaError(400, _syntax(error)) from None
     except RecursionError:

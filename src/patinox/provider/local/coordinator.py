@@ -32,6 +32,7 @@ from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.types import ServiceInfo
@@ -95,7 +96,7 @@ class LocalProvider:
             InvalidConfiguration: a setting is wrong.
         """
         if self._config is None:
-            self._config = await asyncio.to_thread(load_config)
+            self._config = await asyncio.to_thread(_configured)
         self._discovery = ServiceDiscovery(self._config, clock=self._clock)
         try:
             await self._discovery.discover_services()
@@ -291,7 +292,7 @@ class LocalProvider:
 
     async def _events(
         self, request: CompletionRequest, *, whole: bool
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> AsyncGenerator[StreamEvent]:
         request = fill_request(request, self._defaults)
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
@@ -327,6 +328,10 @@ class LocalProvider:
             msg = f"The service {choice.service!r} went away."
             raise ServiceNotFound(msg)
         return known.provider
+
+
+def _configured() -> LocalProviderConfig:
+    return load_config(more=endpoint_variables())
 
 
 def _routed(

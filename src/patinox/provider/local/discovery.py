@@ -162,6 +162,7 @@ class ServiceDiscovery:
     # How it is done.
 
     async def _discover(self) -> None:
+        await asyncio.to_thread(services)
         await self._transport.prepare()
         specs = self._enabled()
         within = self.config.discovery_config.discovery_timeout

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from patinox.embedded import (
     EngineError,
@@ -30,7 +32,20 @@ from patinox.provider.local.facts import capabilities, state
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
 from patinox.provider.secret import Secret
-from patinox.provider.types import ModelInfo, Source
+from patinox.provider.types import CompletionMessage, CompletionRequest, ModelInfo, Source
+
+# Ollama's parameters of a model, and what llama.cpp calls them; `num_ctx` is ours to decide.
+_OLLAMA_OPTIONS = {
+    "num_predict": "max_tokens",
+    "repeat_last_n": "repeat_last_n",
+    "repeat_penalty": "repeat_penalty",
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "stop": "stop",
+    "seed": "seed",
+}
 
 
 class EmbeddedProvider(ServiceProvider):
@@ -88,12 +103,25 @@ class EmbeddedProvider(ServiceProvider):
         found = find_models(paths=settings.model_paths, home=settings.home, environ=stores)
         return (*found, demo_model())
 
+    def adapt(self, request: CompletionRequest, info: ModelInfo) -> CompletionRequest:
+        """Add what Ollama keeps beside a file, without which it is not the same model."""
+        file = self._files[info.id]
+        messages = request.messages
+        if file.system and messages[0].role != "system":
+            messages = (CompletionMessage.system(file.system), *messages)
+        options = {
+            _OLLAMA_OPTIONS[name]: value
+            for name, value in file.parameters.items()
+            if name in _OLLAMA_OPTIONS
+        }
+        return replace(request, messages=messages, options={**options, **request.options})
+
     def answers_as(self, info: ModelInfo, answered: str) -> bool:  # noqa: ARG002  one model each
         """Accept the answer: the child has this one model and no other."""
         return True
 
     @contextlib.asynccontextmanager
-    async def target(self, info: ModelInfo) -> AsyncIterator[Target]:
+    async def target(self, info: ModelInfo) -> AsyncGenerator[Target]:
         """Have the model loaded by a child for as long as the request takes."""
         async with contextlib.AsyncExitStack() as stack:
             try:

@@ -14,6 +14,7 @@ from importlib import metadata
 
 from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.spec import ServiceSpec
+from patinox.provider.local.variables import Variable, endpoint_variable
 
 GROUP = "patinox.services"
 _PACKAGE = "patinox.provider.local"
@@ -51,6 +52,15 @@ def service(name: str) -> ServiceSpec:
         msg = f"The service {name!r} is not known; allowed: {', '.join(known)}."
         raise InvalidConfiguration(msg)
     return known[name]
+
+
+def endpoint_variables() -> list[Variable]:
+    """Return the environment variables that move the services, those of plugins included."""
+    return [
+        endpoint_variable(spec.endpoint_variable, spec.name)
+        for spec in services().values()
+        if spec.endpoint_variable
+    ]
 
 
 def _siblings() -> Iterator[tuple[object, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
@@ -128,6 +128,10 @@ class ServiceProvider(ABC):
         """Return the name under which the server wants to be asked for the model."""
         return info.id
 
+    def adapt(self, request: CompletionRequest, info: ModelInfo) -> CompletionRequest:  # noqa: ARG002
+        """Add to a request what belongs to the model; usually the server does that itself."""
+        return request
+
     def answers_as(self, info: ModelInfo, answered: str) -> bool:
         """Tell whether an answer signed `answered` may come from the model."""
         return self.match(ModelId(answered), [info]) is not None
@@ -184,7 +188,7 @@ class ServiceProvider(ABC):
 
     async def _events(
         self, request: CompletionRequest, *, streaming: bool
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> AsyncGenerator[StreamEvent]:
         answer = Answer(
             service=self.id,
             decoder=self.dialect.chat_decoder(),
@@ -197,7 +201,7 @@ class ServiceProvider(ABC):
             if info.capabilities.supports_chat is False:
                 raise self._cannot(info, "does not chat", "embed")
             http = self.dialect.render_chat(
-                request,
+                self.adapt(request, info),
                 model=self.call_name(info),
                 stream=streaming,
                 custom=self.config.custom_params,
@@ -218,7 +222,7 @@ class ServiceProvider(ABC):
     @contextlib.asynccontextmanager
     async def _ask_for(
         self, http: HTTPRequest, target: Target, answer: Answer
-    ) -> AsyncIterator[StreamReply]:
+    ) -> AsyncGenerator[StreamReply]:
         within, phase = answer.limit()
         async with self._transport.stream(
             target.endpoint,
@@ -310,7 +314,7 @@ class ServiceProvider(ABC):
     # Talking.
 
     @contextlib.asynccontextmanager
-    async def target(self, info: ModelInfo) -> AsyncIterator[Target]:  # noqa: ARG002  likewise
+    async def target(self, info: ModelInfo) -> AsyncGenerator[Target]:  # noqa: ARG002  likewise
         """Give the address that answers for this model, as long as it is needed."""
         yield Target(endpoint=self.endpoint, api_key=self.config.api_key)
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from patinox._version import __version__
@@ -139,7 +139,7 @@ class Transport:
         connect: float,
         phase: str = "first_token",
         api_key: Secret | None = None,
-    ) -> AsyncIterator[StreamReply]:
+    ) -> AsyncGenerator[StreamReply]:
         """Send a request, hand out the reply once its head is there, hang up when left.
 
         Raises:
@@ -223,7 +223,7 @@ _PHASES = {
 
 
 @contextlib.contextmanager
-def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Iterator[None]:
+def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None]:
     """Turn the HTTP client's exceptions into ours, each with what it means for this address."""
     import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from patinox.provider.errors import InvalidRequest
+
 
 class HTTPRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to send; `path` starts with a slash and comes after the endpoint's prefix."""
@@ -29,5 +31,16 @@ class HTTPReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def json_request(method: str, path: str, body: Mapping[str, object]) -> HTTPRequest:
-    """Make a request with a JSON body."""
-    return HTTPRequest(method=method, path=path, body=msgspec.json.encode(body))
+    """Make a request with a JSON body.
+
+    Raises:
+        InvalidRequest: a value in it has no JSON form.
+    """
+    try:
+        encoded = msgspec.json.encode(body)
+    except (TypeError, UnicodeEncodeError, RecursionError) as error:
+        # The message of a `UnicodeEncodeError` holds the text, which may be a prompt.
+        why = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
+        msg = f"The request cannot be written as JSON: {why}."
+        raise InvalidRequest(msg) from error
+    return HTTPRequest(method=method, path=path, body=encoded)

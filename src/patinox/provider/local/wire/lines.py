@@ -36,7 +36,7 @@ class LineDecoder:
         return rest
 
     def _hold(self, data: bytes) -> None:
-        self._held += data
-        if len(self._held) > self._limit:
+        if len(self._held) + len(data) > self._limit:
             msg = f"A line of the reply is longer than {self._limit:,} bytes."
             raise ResponseTooLarge(msg)
+        self._held += data

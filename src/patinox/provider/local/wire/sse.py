@@ -59,10 +59,10 @@ class SSEDecoder:
         yield from self._dispatch()
 
     def _hold(self, data: bytes) -> None:
-        self._held += data
-        if len(self._held) + self._size > self._limit:
+        if len(self._held) + len(data) + self._size > self._limit:
             msg = f"An event of the reply is longer than {self._limit:,} bytes."
             raise ResponseTooLarge(msg)
+        self._held += data
 
     def _end_line(self) -> Iterator[ServerSentEvent]:
         line = bytes(self._held)
