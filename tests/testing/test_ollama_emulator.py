@@ -571,6 +571,8 @@ async def test_a_format_is_kept_by_the_default_answer() -> None:
             "who": {"type": "string"},
             "how": {"enum": ["well", "badly"]},
             "parts": {"type": "array", "items": {"$ref": "#/$defs/part"}},
+            "kind": {"const": 7},
+            "none": {"type": "null"},
             "left": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]},
         },
         "$defs": {"part": {"type": ["boolean", "null"]}},
@@ -584,6 +586,8 @@ async def test_a_format_is_kept_by_the_default_answer() -> None:
         "who": text,
         "how": "well",
         "parts": [True],
+        "kind": 7,
+        "none": None,
         "left": 3,
     }
     assert json.loads(free["message"]["content"]) == {"answer": text}
@@ -635,7 +639,7 @@ async def test_an_empty_request_loads_or_unloads_and_is_never_streamed() -> None
         assert len((await client.get("/api/ps")).json["models"]) == 1
         unloaded = await client.post("/api/generate", model="tiny", keep_alive=0)
         assert (await client.get("/api/ps")).json["models"] == []
-        again = await client.post("/api/generate", model="tiny", keep_alive="0s")
+        again = await client.post("/api/generate", model="tiny", keep_alive="0")
     assert loaded.kind == JSON
     assert shape([loaded.json, unloaded.json]) == shape_of(LOADS)
     assert loaded.json["done_reason"] == "load"
@@ -821,6 +825,14 @@ REFUSED = r"""/api/chat
     400 invalid character '"' after object key:value pair
 /api/chat {"a":NaN}
     400 invalid character 'N' looking for beginning of value
+/api/chat null
+    400 model is required
+/api/chat "x"
+    400 json: cannot unmarshal string into Go value of type api.ChatRequest
+/api/chat true
+    400 json: cannot unmarshal bool into Go value of type api.ChatRequest
+/api/chat 3
+    400 json: cannot unmarshal number into Go value of type api.ChatRequest
 /api/chat [1]
     400 json: cannot unmarshal array into Go value of type api.ChatRequest
 /api/chat {"model": "tiny", "messages": [{"role": "user", "content": [{"type": "text"}]}]}
@@ -843,6 +855,8 @@ REFUSED = r"""/api/chat
     400 time: invalid duration "soon"
 /api/embed {"model": "tiny", "keep_alive": true}
     400 Unsupported type: 'bool'
+/api/chat {CHAT, "keep_alive": {}}
+    400 Unsupported type: 'map[string]interface {}'
 /api/chat {CHAT, "keep_alive": []}
     400 Unsupported type: '[]interface {}'
 /api/chat {CHAT, "think": "extreme"}
@@ -936,6 +950,8 @@ REFUSED = r"""/api/chat
 /api/chat {"model": "my-stub", ASK}
     401 unauthorized
 /api/chat {"model": "gpt-oss:120b:cloud", ASK}
+    401 unauthorized
+/api/embeddings {"model": "gpt-oss:120b-cloud"}
     401 unauthorized
 /api/embed {"model": "anything:cloud", "input": "x"}
     401 unauthorized"""  # noqa: E501 - texts as they are
@@ -1285,6 +1301,10 @@ chat/completions {"model": "", ASK}
     400 invalid_request_error model is required
 chat/completions {"model": "tiny", "messages": [{"role": "user", "content": 5}]}
     400 invalid_request_error invalid message content type: float64
+chat/completions {"model": "tiny", "messages": [{"role": "user", "content": true}]}
+    400 invalid_request_error invalid message content type: bool
+chat/completions {"model": "tiny", "messages": [{"role": "user", "content": {}}]}
+    400 invalid_request_error invalid message content type: map[string]interface {}
 chat/completions {"model": "tiny", "messages": [{"role": "user"}]}
     400 invalid_request_error invalid message content type: <nil>
 chat/completions {"model": "tiny", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "http://x/y.png"}]}]}
@@ -1299,6 +1319,8 @@ chat/completions {CHAT, "reasoning_effort": "much"}
     400 invalid_request_error invalid reasoning value: "much" (must be "minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none")
 chat/completions {CHAT, "reasoning": {"effort": "high"}}
     400 invalid_request_error "tiny" does not support thinking
+chat/completions {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "[]"}}]}]}
+    400 invalid_request_error invalid tool call arguments
 completions {"model": "tiny", "prompt": ["a"]}
     400 invalid_request_error json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string
 embeddings {"model": "tiny", "input": [[1, 2]]}
@@ -1336,11 +1358,42 @@ async def test_an_error_within_openai_events_is_swallowed() -> None:
     async with serving(model) as client:
         body = {"model": "m", "messages": ASK, "stream": True}
         first, last = (await client.post("/v1/chat/completions", **body)).events
+        old = (await client.post("/v1/completions", model="m", prompt="x", stream=True)).events
         whole = await client.post("/v1/chat/completions", model="m", messages=ASK)
     assert first["choices"][0]["delta"]["content"] == "Once"
+    assert [event["model"] for event in old] == ["m", ""]
     assert last["model"] == ""
     assert last["choices"] == [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]
     assert (whole.status, whole.json["error"]["type"]) == (500, "api_error")
+
+
+async def test_openai_events_may_end_without_an_end() -> None:
+    ends = OllamaModel(name="m", reply=OllamaAnswer(text=".", finished=False))
+    empty = OllamaModel(name="n", reply=OllamaAnswer(finished=False))
+    async with serving(ends, empty) as client:
+        body = {"messages": ASK, "stream": True}
+        (event,) = (await client.post("/v1/chat/completions", model="m", **body)).events
+        nothing = await client.post("/v1/chat/completions", model="n", **body)
+        whole = (await client.post("/v1/chat/completions", model="m", messages=ASK)).json
+    assert event["choices"][0]["finish_reason"] is None
+    assert (nothing.status, nothing.kind, nothing.body) == (200, SSE, b"")
+    assert whole["choices"][0]["finish_reason"] is None
+
+
+async def test_openai_requests_may_ask_for_any_json_and_bring_sound() -> None:
+    parts = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
+    messages = [{"role": "user", "content": parts}]
+    async with serving() as client:
+        answer = await client.post(
+            "/v1/chat/completions",
+            model="llama3.2:3b",
+            messages=ASK,
+            response_format={"type": "json_object"},
+        )
+        heard = await client.post("/v1/chat/completions", model="llava:7b", messages=messages)
+    content = answer.json["choices"][0]["message"]["content"]
+    assert json.loads(content) == {"answer": "You said: hello there"}
+    assert heard.json["usage"]["prompt_tokens"] == 769
 
 
 async def test_openai_completions_have_a_usage_of_zeros_before_the_real_one() -> None:

@@ -39,6 +39,11 @@ class Echo(EmulatedServer):
                 await exchange.start(200, content_type="text/plain")
                 while True:
                     await exchange.send(b"x")
+            case "/own-status":
+                await exchange.reply(499)
+            case "/half":
+                await exchange.start(200, content_type="text/plain")
+                raise LookupError(exchange.path)
             case "/silence":
                 await self._be_silent()
             case "/reset":
@@ -255,6 +260,23 @@ async def test_a_handler_that_fails_is_reported_to_the_client_and_at_the_stop() 
         await server.stop()
     assert failed.group_contains(LookupError, match="/unknown")
     await server.stop()
+
+
+async def test_a_handler_that_fails_within_its_answer_resets_the_connection() -> None:
+    server = Echo()
+    await server.start()
+    async with connection(server) as (reader, writer):
+        writer.write(get("/half"))
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+    with pytest.raises(ExceptionGroup):
+        await server.stop()
+
+
+async def test_a_status_that_has_no_name_is_sent_without_one() -> None:
+    async with Echo() as server:
+        answer = await exchanged(server, get("/own-status", "Connection: close"))
+    assert answer.startswith(b"HTTP/1.1 499 \r\n")
 
 
 async def test_faults_come_before_the_handler_until_one_has_answered() -> None:

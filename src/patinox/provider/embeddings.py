@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -58,7 +59,7 @@ class EmbeddingMatrix(Sequence[list[float]]):
         return {
             "version": 3,
             "shape": (self._rows, self._dimensions),
-            "typestr": "=f4",
+            "typestr": "<f4" if sys.byteorder == "little" else ">f4",
             "data": (address, False),
         }
 

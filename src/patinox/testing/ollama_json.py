@@ -149,10 +149,7 @@ def _folded(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mismatch(text: str, fields: dict[str, Any], shape: type[msgspec.Struct]) -> str:
-    match = _MISMATCH.fullmatch(text)
-    if match is None:  # not a type: msgspec words it, as Go has no such rule
-        return f"json: {text}"
-    expected, got, path = match[1], match[2], match[3] or ""
+    ((expected, got, path),) = _MISMATCH.findall(text)
     place = re.sub(r"\[\d+\]", "[]", path)
     kind = _KINDS.get(got, got)
     if expected == "int" and got == "float":

@@ -78,6 +78,7 @@ class OllamaModel(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: `[host/][namespace/]model[:tag]`; the tag is `latest` unless given.
         family: the architecture; prefix of the keys in `model_info`.
+        parameter_size: a number and `K`, `M` or `B`.
         context_length: tokens it was trained for.
         embedding_length: size of its vectors; 0: not told.
         size: bytes on disk.

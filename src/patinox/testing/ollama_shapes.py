@@ -169,8 +169,7 @@ def _model_info(model: OllamaModel, *, verbose: bool) -> dict[str, object]:
 
 
 def _parameter_count(size: str) -> int:
-    number, scale = size[:-1], size[-1:].upper()
-    return int(float(number) * _SCALE[scale]) if scale in _SCALE else 0
+    return int(float(size[:-1]) * _SCALE[size[-1]])
 
 
 def _tensors(model: OllamaModel) -> list[dict[str, object]]:

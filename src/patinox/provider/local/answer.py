@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ModelMismatch, ProviderError
 from patinox.provider.local.config import Deadlines
-from patinox.provider.local.dialects.base import ChatDecoder
+from patinox.provider.local.dialects.base import ChatDecoder, speed
 from patinox.provider.local.errors import StreamInterrupted
 from patinox.provider.types import (
     ReasoningDelta,
@@ -126,14 +126,13 @@ class Answer:
             time_to_first_token=None if self._first is None else self._first - self._started,
             total_seconds=self._clock() - self._started,
         )
-        speed = self._speed(event.usage.completion_tokens)
-        if timings.tokens_per_second is not None or speed is None:
+        rate = self._speed(event.usage.completion_tokens)
+        if timings.tokens_per_second is not None or rate is None:
             return timings
-        return replace(timings, tokens_per_second=speed, measured_by="client")
+        return replace(timings, tokens_per_second=rate, measured_by="client")
 
     def _speed(self, tokens: int | None) -> float | None:
         """Tokens after the first, by the time they took; unknown if all came at once."""
-        if tokens is None or tokens < 2 or self._first is None or self._last is None:  # noqa: PLR2004
+        if tokens is None or self._first is None or self._last is None:
             return None
-        seconds = self._last - self._first
-        return (tokens - 1) / seconds if seconds > 0 else None
+        return speed(tokens - 1, self._last - self._first)

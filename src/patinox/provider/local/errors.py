@@ -99,8 +99,9 @@ class ServiceTimeout(NetworkError):
     """One phase of a call took too long.
 
     Attributes:
-        phase: `connect`, `headers`, `first_token`, `idle` or `total`.
+        phase: the deadline that passed: a field of `Deadlines`, or `total` for the caller's own.
         seconds: the limit that was passed.
+        retryable: false where the limit was the caller's own, which holds for every service.
     """
 
     def __init__(

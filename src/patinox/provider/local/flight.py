@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,25 +20,17 @@ class SingleFlight:
 
         A caller that is cancelled does not take the run from the others.
         """
-        if self._task is None:
+        if self._task is None or self._task.done():
             # Owned here, not by a caller's task group, since no single caller owns it.
-            self._task = asyncio.create_task(self._fly())  # noqa: TID251
+            self._task = asyncio.create_task(self._work())  # noqa: TID251
             self._task.add_done_callback(_retrieve)
         await asyncio.shield(self._task)
 
     async def aclose(self) -> None:
         """Stop a run that is under way."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    async def _fly(self) -> None:
-        try:
-            await self._work()
-        finally:
-            self._task = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

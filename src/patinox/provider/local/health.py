@@ -17,7 +17,12 @@ from patinox.provider.errors import (
     RateLimited,
 )
 from patinox.provider.local.config import HealthCheckConfig
-from patinox.provider.local.errors import ModelNotLoaded, ServiceUnavailable
+from patinox.provider.local.errors import (
+    ModelNotLoaded,
+    ServiceTimeout,
+    ServiceUnavailable,
+    StreamInterrupted,
+)
 from patinox.provider.local.types import ServiceInfo, ServiceStatus
 
 # Given the longest pause, 0.8 to 1.2 of it: so that several watchers do not knock all at once.
@@ -115,6 +120,10 @@ def seen_request(
 
 def counts_against(error: ProviderError) -> bool:
     """Whether an error says something about the service, and not about what it was asked."""
+    if isinstance(error, StreamInterrupted) and isinstance(error.__cause__, ProviderError):
+        return counts_against(error.__cause__)
+    if isinstance(error, ServiceTimeout) and not error.retryable:
+        return False  # the caller's own limit
     if isinstance(error, ModelNotLoaded):
         return True
     return not isinstance(error, InvalidRequest | RateLimited | ModelNotAvailable)

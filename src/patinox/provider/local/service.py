@@ -244,8 +244,9 @@ class ServiceProvider(ABC):
             CapabilityNotSupported: the model is known to make no vectors.
             ProviderError: see `patinox.provider.local.errors`.
         """
-        within = request.timeout or self.config.timeout
-        within = within or self.config.deadlines.embed + len(request.input)
+        within, phase = request.timeout or self.config.timeout, "total"
+        if within is None:
+            within, phase = self.config.deadlines.embed + len(request.input), "embed"
         try:
             info = await self.resolve(request.model)
             if info.capabilities.supports_embeddings is False:
@@ -254,7 +255,7 @@ class ServiceProvider(ABC):
                 request, model=self.call_name(info), custom=self.config.custom_params
             )
             async with self.target(info) as target:
-                reply = await self.send(http, within=within, target=target)
+                reply = await self.send(http, within=within, phase=phase, target=target)
             response = self._read(
                 reply, lambda good: self.dialect.parse_embed(good, count=len(request.input))
             )
@@ -319,14 +320,20 @@ class ServiceProvider(ABC):
         yield Target(endpoint=self.endpoint, api_key=self.config.api_key)
 
     async def send(
-        self, request: HTTPRequest, *, within: float | None = None, target: Target | None = None
+        self,
+        request: HTTPRequest,
+        *,
+        within: float | None = None,
+        phase: str = "listing",
+        target: Target | None = None,
     ) -> HTTPReply:
-        """Send a request that is answered in one piece, `within` seconds."""
+        """Send a request that is answered in one piece, `within` seconds: that limit's `phase`."""
         target = target or Target(endpoint=self.endpoint, api_key=self.config.api_key)
         return await self._transport.send(
             target.endpoint,
             request,
             within=self.config.deadlines.listing if within is None else within,
+            phase=phase,
             connect=self._connect(target.endpoint),
             api_key=target.api_key,
         )

@@ -83,7 +83,7 @@ class StreamReply:
         What comes is thrown away; a body that goes on costs its connection and nothing else.
         """
         with contextlib.suppress(ProviderError):
-            await self.whole(within=within, phase="total", budget=0)
+            await self.whole(within=within, phase="idle", budget=0)
 
 
 class Transport:
@@ -113,6 +113,7 @@ class Transport:
         *,
         within: float,
         connect: float,
+        phase: str = "listing",
         api_key: Secret | None = None,
         budget: int = MAX_REPLY,
     ) -> HTTPReply:
@@ -125,9 +126,9 @@ class Transport:
         loop = asyncio.get_running_loop()
         end = loop.time() + within
         async with self.stream(
-            endpoint, request, within=within, connect=connect, phase="total", api_key=api_key
+            endpoint, request, within=within, connect=connect, phase=phase, api_key=api_key
         ) as reply:
-            return await reply.whole(within=end - loop.time(), phase="total", budget=budget)
+            return await reply.whole(within=end - loop.time(), phase=phase, budget=budget)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -211,14 +212,18 @@ async def _within(work: Awaitable[T], seconds: float, phase: str, endpoint: Endp
     except TimeoutError:
         if not limit.expired():
             raise
-        msg = f"{endpoint.authority} was silent for {seconds:.3g} s ({_PHASES[phase]})."
-        raise ServiceTimeout(msg, phase=phase, seconds=seconds) from None
+        msg = f"{endpoint.authority} {_LATE[phase]} ({phase}, {seconds:.3g} s)."
+        # The caller's own limit holds for every service.
+        retryable = phase != "total"
+        raise ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=retryable) from None
 
 
-_PHASES = {
-    "first_token": "waiting for the first output",
-    "idle": "in the middle of the answer",
-    "total": "waiting for the whole reply",
+_LATE = {
+    "first_token": "sent no output in time",
+    "idle": "fell silent in the middle of the answer",
+    "listing": "did not answer in time",
+    "embed": "did not send its vectors in time",
+    "total": "was still at work when the caller's time was over",
 }
 
 

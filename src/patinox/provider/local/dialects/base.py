@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
+
+import msgspec
 
 from patinox.provider.embeddings import EmbeddingMatrix
 from patinox.provider.errors import ProviderError
@@ -18,6 +21,9 @@ from patinox.provider.types import (
 )
 
 _NORM_TOLERANCE = 1e-3
+# Beyond these a count is no count, and a duration is no duration.
+_MOST = 2**63
+_NANOSECOND = 1e-9
 
 
 class ChatDecoder(Protocol):
@@ -66,10 +72,38 @@ class Dialect(Protocol):
         ...
 
 
+def arguments_text(raw: msgspec.Raw) -> str:
+    """Return a tool call's arguments as JSON text, whether they came as text or as an object.
+
+    Raises:
+        ParseError: they are not UTF-8.
+    """
+    data = bytes(raw)
+    if data == b"null":
+        return ""
+    try:
+        return msgspec.json.decode(data, type=str) if data.startswith(b'"') else data.decode()
+    except UnicodeDecodeError as error:
+        msg = f"The arguments of a tool call are not UTF-8: {error}."
+        raise ParseError(msg) from error
+
+
+def seconds(duration: float | None, unit: float) -> float | None:
+    """Return a server's duration, `unit` of which make a second; `None` if it cannot be."""
+    return None if duration is None or not 0 <= duration <= _MOST else duration / unit
+
+
+def speed(tokens: int | None, duration: float | None) -> float | None:
+    """Return tokens per second; `None` if one is unknown or cannot be."""
+    if tokens is None or duration is None or not 0 < tokens <= _MOST or duration < _NANOSECOND:
+        return None
+    return tokens / duration
+
+
 def embedding_response(
     rows: list[list[float]], *, count: int, model: str, usage: Usage
 ) -> EmbeddingResponse:
-    """Make a response of vectors, checked to be as many as the texts and equally long.
+    """Make a response of vectors, checked to be as many as the texts, equally long and finite.
 
     Raises:
         ParseError: they are not.
@@ -85,7 +119,9 @@ def embedding_response(
     if not matrix.dimensions:
         msg = "The server sent empty vectors."
         raise ParseError(msg)
-    normalized = all(
-        abs(sum(number * number for number in row) - 1) < _NORM_TOLERANCE for row in rows
-    )
+    squares = [sum(number * number for number in row) for row in matrix]
+    if not all(map(math.isfinite, squares)):
+        msg = "The server sent vectors with numbers that are infinite or none at all."
+        raise ParseError(msg)
+    normalized = all(abs(square - 1) < _NORM_TOLERANCE for square in squares)
     return EmbeddingResponse(model=model, embeddings=matrix, usage=usage, normalized=normalized)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -71,22 +72,21 @@ def read_fault(body: bytes) -> Fault:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body[: 4 * MAX_TEXT].decode("utf-8", "replace").strip()
         return Fault(text="" if text.startswith("<") else clean(text))
-    return _fault_of(value.get("error", value) if isinstance(value, dict) else value)
+    return _fault_of(_members(value).get("error") or value)
 
 
 def _fault_of(value: object) -> Fault:
     if isinstance(value, str):
         return _nested(value) or Fault(text=clean(value))
-    if not isinstance(value, dict):
-        return Fault()
-    message = value.get("message")
+    members = _members(value)
+    message = members.get("message")
     inner = _nested(message) if isinstance(message, str) else None
-    words = (str(value.get(key) or "") for key in ("type", "code"))
+    words = (str(members.get(key) or "") for key in ("type", "code"))
     return inner or Fault(
         text=clean(message) if isinstance(message, str) else "",
         kind=" ".join(word for word in words if word),
-        prompt_tokens=_whole(value.get("n_prompt_tokens")),
-        context_tokens=_whole(value.get("n_ctx")),
+        prompt_tokens=_whole(members.get("n_prompt_tokens")),
+        context_tokens=_whole(members.get("n_ctx")),
     )
 
 
@@ -97,9 +97,13 @@ def _nested(text: str) -> Fault | None:
         return None
     try:
         value = msgspec.json.decode(text[start:])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return _fault_of(value["error"])
+
+
+def _members(value: object) -> Mapping[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
 def is_fault(body: bytes) -> bool:
@@ -108,7 +112,7 @@ def is_fault(body: bytes) -> bool:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return isinstance(value, dict) and "error" in value
+    return _members(value).get("error") is not None
 
 
 def _whole(value: object) -> int | None:
@@ -125,17 +129,17 @@ def classify(reply: HTTPReply, rules: Sequence[Rule]) -> ProviderError:
     """Turn a reply that is an error into the error it is."""
     fault = read_fault(reply.body)
     kind = _kind(fault, reply.status, rules)
-    said = fault.text or f"HTTP {reply.status}"
+    said = (fault.text or f"HTTP {reply.status}").rstrip(".")
     if kind is ContextLengthExceeded:
         return ContextLengthExceeded(
-            f"The prompt does not fit the context: {said}.".replace("..", "."),
+            f"The prompt does not fit the context: {said}.",
             prompt_tokens=fault.prompt_tokens,
             context_tokens=fault.context_tokens,
             hint="Shorten the prompt or load the model with a longer context.",
             status=reply.status,
         )
     message, hint = _WORDS.get(kind, ("The server failed: {said}.", None))
-    error = kind(message.format(said=said.rstrip(".")), hint=hint, status=reply.status)
+    error = kind(message.format(said=said), hint=hint, status=reply.status)
     error.retry_after = retry_after(reply)
     return error
 

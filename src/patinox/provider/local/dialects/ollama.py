@@ -19,7 +19,7 @@ from patinox.provider.errors import (
     ProviderError,
     RateLimited,
 )
-from patinox.provider.local.dialects.base import embedding_response
+from patinox.provider.local.dialects.base import arguments_text, embedding_response, seconds, speed
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.errors import (
     ModelNotFound,
@@ -65,7 +65,7 @@ RULES: tuple[Rule, ...] = (
 
 class _Function(msgspec.Struct):
     name: str = ""
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _ToolCall(msgspec.Struct):
@@ -90,7 +90,7 @@ class _Chunk(msgspec.Struct):
     prompt_eval_duration: int | None = None
     eval_count: int | None = None
     eval_duration: int | None = None
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: object | None = None
 
 
 class _Vectors(msgspec.Struct):
@@ -159,15 +159,16 @@ class OllamaChatDecoder:
 
     def feed(self, data: bytes) -> Iterator[StreamEvent]:
         """Take bytes, hand out events; raises what the server reports."""
-        for line in self._lines.feed(data):
-            if line.strip() and not self.ended:
+        lines = self._lines.feed(data)
+        while not self.ended and (line := next(lines, None)) is not None:
+            if line.strip():
                 yield from self._chunk(line)
 
     def close(self) -> Iterator[StreamEvent]:
         """Take the end; raises `StreamInterrupted` if `done` was not said, or `ParseError`."""
-        rest = self._lines.close()
         if self.ended:
             return
+        rest = self._lines.close()
         if rest.strip():
             try:
                 yield from self._chunk(rest)
@@ -181,7 +182,7 @@ class OllamaChatDecoder:
 
     def _chunk(self, line: bytes) -> Iterator[StreamEvent]:
         chunk = decode_json(line, _Chunk, what="A line of the answer")
-        if chunk.error is not msgspec.UNSET:
+        if chunk.error is not None:
             raise classify(HTTPReply(status=200, headers={}, body=line), RULES)
         if not self._started and chunk.model:
             self._started = True
@@ -201,7 +202,7 @@ class OllamaChatDecoder:
                 index=self._calls,
                 id=call.id,
                 name=call.function.name,
-                arguments=_arguments(call.function.arguments),
+                arguments=arguments_text(call.function.arguments) or "{}",
             )
             self._calls += 1
 
@@ -257,26 +258,14 @@ def _options(request: CompletionRequest) -> dict[str, object]:
     return {key: value for key, value in named.items() if value is not None}
 
 
-def _arguments(raw: msgspec.Raw) -> str:
-    """Return arguments as JSON text, whether they came as an object or as text already."""
-    text = bytes(raw)
-    return msgspec.json.decode(text, type=str) if text.startswith(b'"') else text.decode()
-
-
 def _timings(chunk: _Chunk) -> Timings:
-    speed = None
-    if chunk.eval_count and chunk.eval_duration:
-        speed = chunk.eval_count / (chunk.eval_duration / _NANO)
+    rate = speed(chunk.eval_count, seconds(chunk.eval_duration, _NANO))
     return Timings(
-        load_seconds=_seconds(chunk.load_duration),
-        prompt_seconds=_seconds(chunk.prompt_eval_duration),
-        tokens_per_second=speed,
-        measured_by="server" if speed is not None else None,
+        load_seconds=seconds(chunk.load_duration, _NANO),
+        prompt_seconds=seconds(chunk.prompt_eval_duration, _NANO),
+        tokens_per_second=rate,
+        measured_by="server" if rate is not None else None,
     )
-
-
-def _seconds(nanoseconds: int | None) -> float | None:
-    return None if nanoseconds is None or nanoseconds < 0 else nanoseconds / _NANO
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from patinox.provider.errors import ProviderError
-from patinox.provider.local.dialects.base import embedding_response
+from patinox.provider.local.dialects.base import arguments_text, embedding_response, seconds, speed
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.errors import ParseError, ResponseTooLarge, StreamInterrupted
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
@@ -43,7 +43,7 @@ MAX_DOCUMENT = 16 * 2**20
 
 class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: msgspec.Raw | None = None
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _ToolDelta(msgspec.Struct):
@@ -104,7 +104,7 @@ class _Chunk(msgspec.Struct):
     usage: _Usage | None = None
     timings: _Timings | None = None
     stats: _Stats | None = None
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: object | None = None
 
 
 class _Vector(msgspec.Struct):
@@ -208,26 +208,26 @@ class OpenAIChatDecoder:
 
     def feed(self, data: bytes) -> Iterator[StreamEvent]:
         """Take bytes, hand out events; raises what the server reports."""
-        if not self._opened and data.strip():
-            self._opened = True
-            if data.lstrip().startswith(b"{"):
-                self._document = bytearray()
+        if not self._opened:
+            data = data.lstrip()
+            self._opened = bool(data)
+            self._document = bytearray() if data.startswith(b"{") else None
         if self._document is not None:
             self._document += data
             if len(self._document) > MAX_DOCUMENT:
                 msg = f"The answer is longer than {MAX_DOCUMENT:,} bytes."
                 raise ResponseTooLarge(msg)
             return
-        for event in self._sse.feed(data):
+        events = self._sse.feed(data)
+        while not self.ended and (event := next(events, None)) is not None:
             yield from self._event(event)
 
     def close(self) -> Iterator[StreamEvent]:
         """Take the end; raises `StreamInterrupted` if no reason to finish was given."""
         if self._document is not None:
             yield from self._chunk(bytes(self._document))
-        else:
-            for event in self._sse.close():
-                yield from self._event(event)
+        elif not self.ended:
+            yield from self._rest()
         if self.ended:
             return
         if self._finish_reason is None:
@@ -236,9 +236,16 @@ class OpenAIChatDecoder:
             raise StreamInterrupted(msg, retryable=True)
         yield self._finish()
 
+    def _rest(self) -> Iterator[StreamEvent]:
+        """Hand out a last event that was whole but for its blank line."""
+        try:
+            for event in self._sse.close():
+                yield from self._event(event)
+        except ParseError as error:
+            msg = "The answer broke off in the middle of an event."
+            raise StreamInterrupted(msg, retryable=True) from error
+
     def _event(self, event: ServerSentEvent) -> Iterator[StreamEvent]:
-        if self.ended:
-            return
         if event.data.strip() == _DONE:
             if self._finish_reason is not None:
                 yield self._finish()
@@ -249,7 +256,7 @@ class OpenAIChatDecoder:
 
     def _chunk(self, data: bytes) -> Iterator[StreamEvent]:
         chunk = decode_json(data, _Chunk, what="A piece of the answer")
-        if chunk.error is not msgspec.UNSET:
+        if chunk.error is not None:
             raise classify(HTTPReply(status=200, headers={}, body=data), self._rules)
         if not self._started and chunk.model:
             self._started = True
@@ -270,7 +277,7 @@ class OpenAIChatDecoder:
             if delta.content:
                 yield TextDelta(delta.content)
             for position, call in enumerate(delta.tool_calls or ()):
-                yield _tool_delta(call, position if choice.message else 0)
+                yield _tool_delta(call, position)
         self._finish_reason = choice.finish_reason or self._finish_reason
 
     def _finish(self) -> ResponseFinished:
@@ -302,14 +309,11 @@ def _render_message(message: CompletionMessage) -> dict[str, object]:
 
 def _tool_delta(call: _ToolDelta, position: int) -> ToolCallDelta:
     function = call.function or _Function()
-    arguments = "" if function.arguments is None else bytes(function.arguments).decode()
-    if arguments.startswith('"'):
-        arguments = msgspec.json.decode(arguments, type=str)
     return ToolCallDelta(
         index=position if call.index is None else call.index,
         id=call.id,
         name=function.name,
-        arguments=arguments,
+        arguments=arguments_text(function.arguments),
     )
 
 
@@ -338,15 +342,12 @@ def _usage(usage: _Usage | None) -> Usage:
 
 
 def _server_timings(timings: _Timings | None, stats: _Stats | None) -> Timings:
-    speed = stats.tokens_per_second if stats else None
-    prompt_seconds = None
-    if timings:
-        if timings.predicted_n and timings.predicted_ms:
-            speed = timings.predicted_n / (timings.predicted_ms / _MILLI)
-        if timings.prompt_ms is not None:
-            prompt_seconds = timings.prompt_ms / _MILLI
+    timings = timings or _Timings()
+    rate = speed(timings.predicted_n, seconds(timings.predicted_ms, _MILLI))
+    if rate is None and stats:
+        rate = stats.tokens_per_second
     return Timings(
-        prompt_seconds=prompt_seconds,
-        tokens_per_second=speed,
-        measured_by="server" if speed is not None else None,
+        prompt_seconds=seconds(timings.prompt_ms, _MILLI),
+        tokens_per_second=rate,
+        measured_by="server" if rate is not None else None,
     )

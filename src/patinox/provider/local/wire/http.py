@@ -39,8 +39,6 @@ def json_request(method: str, path: str, body: Mapping[str, object]) -> HTTPRequ
     try:
         encoded = msgspec.json.encode(body)
     except (TypeError, UnicodeEncodeError, RecursionError) as error:
-        # The message of a `UnicodeEncodeError` holds the text, which may be a prompt.
-        why = error.reason if isinstance(error, UnicodeEncodeError) else str(error)
-        msg = f"The request cannot be written as JSON: {why}."
+        msg = f"The request cannot be written as JSON: {error}."
         raise InvalidRequest(msg) from error
     return HTTPRequest(method=method, path=path, body=encoded)

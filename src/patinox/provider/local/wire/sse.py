@@ -80,7 +80,7 @@ class SSEDecoder:
         elif field in {b"data", b"error"}:
             self._name = "error" if field == b"error" else self._name
             self._data.append(value)
-            self._size += len(value)
+            self._size += len(value) + 1  # the line end that joins it to the next
 
     def _dispatch(self) -> Iterator[ServerSentEvent]:
         if self._data:

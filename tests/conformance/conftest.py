@@ -1,0 +1,113 @@
+"""The services that every behaviour is shown of: emulators, and the real engine of llama.cpp."""
+
+import importlib
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patinox.embedded import Engine, demo_model
+from patinox.provider.local.config import (
+    DiscoveryConfig,
+    EndpointConfig,
+    LocalProviderConfig,
+    ServiceConfig,
+)
+from patinox.provider.secret import Secret
+from patinox.testing import LMStudioEmulator, OllamaEmulator
+
+pytest.register_assert_rewrite("behaviours")
+sys.path.insert(0, str(Path(__file__).parent))
+behaviours: Any = importlib.import_module("behaviours")
+sys.path.pop(0)
+
+
+def _config(url: str, kind: str, **fields: Any) -> LocalProviderConfig:  # noqa: ANN401
+    return LocalProviderConfig(
+        discovery_config=DiscoveryConfig(enabled_services=("ollama", "lmstudio", "llamacpp")),
+        endpoints=(EndpointConfig.parse(url, service=kind),),
+        auto_discover=False,
+        **fields,
+    )
+
+
+@asynccontextmanager
+async def _ollama(version: str) -> AsyncGenerator[Any]:
+    async with OllamaEmulator(version=version) as server:
+        yield behaviours.Subject(
+            kind="ollama",
+            config=_config(server.url, "ollama"),
+            model="llama3.2:3b",
+            embedder="nomic-embed-text:latest",
+            only_chats="llama3.2:3b",
+            only_embeds="nomic-embed-text:latest",
+            changes=lambda: [run.model.name for run in server._store.running()],  # noqa: SLF001
+            working=lambda: sum(run.users for run in server._store.running()),  # noqa: SLF001
+        )
+
+
+@asynccontextmanager
+async def _lmstudio(generation: str) -> AsyncGenerator[Any]:
+    async with LMStudioEmulator(generation=generation) as server:  # type: ignore[arg-type]
+        yield behaviours.Subject(
+            kind="lmstudio",
+            config=_config(server.url, "lmstudio"),
+            model="qwen/qwen3-4b-2507",
+            embedder="text-embedding-nomic-embed-text-v1.5",
+            only_chats="qwen/qwen3-4b-2507",
+            only_embeds="text-embedding-nomic-embed-text-v1.5",
+            changes=lambda: server.loaded,
+        )
+
+
+@asynccontextmanager
+async def _llamacpp() -> AsyncGenerator[Any]:
+    async with await Engine.start(demo_model(), context_length=512) as engine:
+        key = ServiceConfig(api_key=Secret(engine.api_key))
+        yield behaviours.Subject(
+            kind="llamacpp",
+            config=_config(engine.url, "llamacpp", llamacpp=key),
+            model="patinox-tiny",
+            embedder="patinox-tiny",
+        )
+
+
+@asynccontextmanager
+async def _embedded() -> AsyncGenerator[Any]:
+    enabled = DiscoveryConfig(enabled_services=("embedded",))
+    yield behaviours.Subject(
+        kind="embedded",
+        config=LocalProviderConfig(discovery_config=enabled),
+        model="patinox-tiny",
+        embedder="patinox-tiny",
+    )
+
+
+SERVICES: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
+    "ollama 0.24": lambda: _ollama("0.24.0"),
+    "ollama 0.33": lambda: _ollama("0.33.0"),
+    "lmstudio 0.3": lambda: _lmstudio("0.3"),
+    "lmstudio 0.4": lambda: _lmstudio("0.4"),
+    "llamacpp": _llamacpp,
+    "embedded": _embedded,
+}
+REAL = {"llamacpp", "embedded"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(make, id=name, marks=[pytest.mark.engine] if name in REAL else [])
+        for name, make in SERVICES.items()
+    ]
+)
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    async with request.param() as found:
+        yield found
+
+
+@pytest.fixture(params=behaviours.BEHAVIOURS, ids=lambda behaviour: str(behaviour.__name__))
+def behaviour(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
+    return request.param
