@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Anthropic,
         LMStudio,
         Local,
+        ModelDefaults,
         Ollama,
         OpenAI,
         OpenRouter,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from patinox.provider.local.config import (
         Deadlines,
         DiscoveryConfig,
+        EmbeddedConfig,
         EndpointConfig,
         HealthCheckConfig,
         LMStudioConfig,
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
         ServiceSpec,
     )
     from patinox.provider.local.sync import (
+        SyncCompletionStream,
         SyncLocalProvider,
     )
     from patinox.provider.local.types import (
@@ -160,6 +163,7 @@ __all__ = [
     "ContextLengthExceeded",
     "Deadlines",
     "DiscoveryConfig",
+    "EmbeddedConfig",
     "EmbeddedProvider",
     "EmbeddingMatrix",
     "EmbeddingRequest",
@@ -178,6 +182,7 @@ __all__ = [
     "LocalProviderError",
     "LocalService",
     "ModelCapabilities",
+    "ModelDefaults",
     "ModelId",
     "ModelInfo",
     "ModelMismatch",
@@ -217,6 +222,7 @@ __all__ = [
     "SpeedTier",
     "StreamEvent",
     "StreamInterrupted",
+    "SyncCompletionStream",
     "SyncLocalProvider",
     "TextDelta",
     "Timings",
@@ -237,6 +243,7 @@ _HOMES = {
         "Anthropic",
         "LMStudio",
         "Local",
+        "ModelDefaults",
         "Ollama",
         "OpenAI",
         "OpenRouter",
@@ -259,6 +266,7 @@ _HOMES = {
     "patinox.provider.local.config": (
         "Deadlines",
         "DiscoveryConfig",
+        "EmbeddedConfig",
         "EndpointConfig",
         "HealthCheckConfig",
         "LMStudioConfig",
@@ -290,7 +298,7 @@ _HOMES = {
     "patinox.provider.local.ollama": ("OllamaProvider",),
     "patinox.provider.local.service": ("ServiceProvider",),
     "patinox.provider.local.spec": ("ServiceSpec",),
-    "patinox.provider.local.sync": ("SyncLocalProvider",),
+    "patinox.provider.local.sync": ("SyncCompletionStream", "SyncLocalProvider"),
     "patinox.provider.local.types": (
         "LocalService",
         "ServiceInfo",

@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 behaviours: Any = importlib.import_module("behaviours")
 sys.path.pop(0)
 
+DEMO = demo_model()
+
 
 def _config(url: str, kind: str, **fields: Any) -> LocalProviderConfig:  # noqa: ANN401
     return LocalProviderConfig(
@@ -34,9 +36,13 @@ def _config(url: str, kind: str, **fields: Any) -> LocalProviderConfig:  # noqa:
     )
 
 
+def in_memory(server: OllamaEmulator) -> list[str]:
+    return [run.model.name for run in server._store.running()]  # noqa: SLF001 - it is its only sign
+
+
 @asynccontextmanager
 async def _ollama(version: str) -> AsyncGenerator[Any]:
-    async with OllamaEmulator(version=version) as server:
+    async with OllamaEmulator(version=version, chunk_delay=0.01) as server:
         yield behaviours.Subject(
             kind="ollama",
             config=_config(server.url, "ollama"),
@@ -44,14 +50,14 @@ async def _ollama(version: str) -> AsyncGenerator[Any]:
             embedder="nomic-embed-text:latest",
             only_chats="llama3.2:3b",
             only_embeds="nomic-embed-text:latest",
-            changes=lambda: [run.model.name for run in server._store.running()],  # noqa: SLF001
-            working=lambda: sum(run.users for run in server._store.running()),  # noqa: SLF001
+            changes=lambda: in_memory(server),
+            hung_up=lambda: server.client_gone,
         )
 
 
 @asynccontextmanager
 async def _lmstudio(generation: str) -> AsyncGenerator[Any]:
-    async with LMStudioEmulator(generation=generation) as server:  # type: ignore[arg-type]
+    async with LMStudioEmulator(generation=generation, chunk_delay=0.01) as server:  # type: ignore[arg-type]
         yield behaviours.Subject(
             kind="lmstudio",
             config=_config(server.url, "lmstudio"),
@@ -60,12 +66,13 @@ async def _lmstudio(generation: str) -> AsyncGenerator[Any]:
             only_chats="qwen/qwen3-4b-2507",
             only_embeds="text-embedding-nomic-embed-text-v1.5",
             changes=lambda: server.loaded,
+            hung_up=lambda: server.client_gone,
         )
 
 
 @asynccontextmanager
 async def _llamacpp() -> AsyncGenerator[Any]:
-    async with await Engine.start(demo_model(), context_length=512) as engine:
+    async with await Engine.start(DEMO, context_length=512) as engine:
         key = ServiceConfig(api_key=Secret(engine.api_key))
         yield behaviours.Subject(
             kind="llamacpp",

@@ -1,6 +1,7 @@
 """The emulated Ollama, row by row against what is known of the real one (0.33)."""
 
 import ast
+import asyncio
 import base64
 import json
 import math
@@ -88,11 +89,11 @@ class Reply:
 class Client:
     def __init__(self, server: OllamaEmulator, session: aiohttp.ClientSession) -> None:
         self.server = server
-        self._session = session
+        self.session = session
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        async with self._session.request(
+        async with self.session.request(
             method, path, data=data, headers=headers, allow_redirects=False
         ) as reply:
             return Reply(reply.status, reply.headers, await reply.read())
@@ -414,6 +415,19 @@ async def test_another_context_loads_the_model_again() -> None:
         (run,) = (await client.get("/api/ps")).json["models"]
     assert [cold(first), cold(second), cold(third)] == [True, False, True]
     assert run["context_length"] == 8192
+
+
+async def test_a_client_that_leaves_lets_go_of_the_model() -> None:
+    async with serving(chunk_delay=3600) as client:
+        body = {"model": "llama3.2:3b", "messages": ASK, "keep_alive": 0}
+        async with client.session.post("/api/chat", json=body) as reply:
+            await reply.content.readline()
+            assert len((await client.get("/api/ps")).json["models"]) == 1
+        async with asyncio.timeout(5):
+            while (await client.get("/api/ps")).json["models"]:
+                pass
+    assert client.server.client_gone == 1
+    assert client.server.requests[0].json == body
 
 
 # --- chat and generate --------------------------------------------------------------------------

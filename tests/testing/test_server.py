@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,36 +24,49 @@ class Echo(EmulatedServer):
         self.send_failed = False
 
     async def handle(self, exchange: Exchange) -> None:
-        match exchange.path:
-            case "/echo":
-                said = f"{exchange.method} {exchange.query} ".encode() + exchange.body
-                await exchange.reply(200, said, content_type="text/plain")
-            case "/nothing":
-                await exchange.reply(204)
-            case "/stream":
-                await exchange.start(200, content_type="text/plain", headers={"X-Kind": "parts"})
-                for part in (b"one", b"", b"three"):
-                    await exchange.send(part)
-                await exchange.finish()
-            case "/endless":
-                await exchange.start(200, content_type="text/plain")
-                while True:
-                    await exchange.send(b"x")
-            case "/own-status":
-                await exchange.reply(499)
-            case "/half":
-                await exchange.start(200, content_type="text/plain")
-                raise LookupError(exchange.path)
-            case "/silence":
-                await self._be_silent()
-            case "/reset":
-                await self._reset(exchange)
-            case "/no-answer":
-                return
-            case _:
-                raise LookupError(exchange.path)
+        handlers = {
+            "/echo": self._echo,
+            "/nothing": self._no_content,
+            "/own-status": self._own_status,
+            "/no-answer": self._no_answer,
+            "/stream": self._stream,
+            "/endless": self._endless,
+            "/half": self._half,
+            "/silence": self._silence,
+            "/reset": self._reset,
+        }
+        await handlers[exchange.path](exchange)
 
-    async def _be_silent(self) -> None:
+    async def _echo(self, exchange: Exchange) -> None:
+        said = f"{exchange.method} {exchange.query} ".encode() + exchange.body
+        await exchange.reply(200, said, content_type="text/plain")
+
+    async def _no_content(self, exchange: Exchange) -> None:
+        await exchange.reply(204)
+
+    async def _own_status(self, exchange: Exchange) -> None:
+        await exchange.reply(499)
+
+    async def _no_answer(self, exchange: Exchange) -> None:
+        pass
+
+    async def _stream(self, exchange: Exchange) -> None:
+        await exchange.start(200, content_type="text/plain", headers={"X-Kind": "parts"})
+        for part in (b"one", b"", b"three"):
+            await exchange.send(part)
+        await exchange.finish()
+
+    async def _endless(self, exchange: Exchange) -> None:
+        await exchange.start(200, content_type="text/plain")
+        while True:
+            await exchange.send(b"x")
+
+    async def _half(self, exchange: Exchange) -> None:
+        await exchange.start(200, content_type="text/plain")
+        raise LookupError(exchange.path)
+
+    async def _silence(self, exchange: Exchange) -> None:
+        assert not exchange.started
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -72,7 +85,7 @@ class Echo(EmulatedServer):
 @asynccontextmanager
 async def connection(
     server: EmulatedServer,
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection(server.host, server.port)
     try:
         yield reader, writer

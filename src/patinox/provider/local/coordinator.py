@@ -27,10 +27,14 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.environment import load_config
-from patinox.provider.local.errors import AllServicesFailed, ServiceNotFound, ServiceTimeout
+from patinox.provider.local.errors import (
+    AllServicesFailed,
+    ModelNotFound,
+    ServiceNotFound,
+    ServiceTimeout,
+)
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
-from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
@@ -282,11 +286,21 @@ class LocalProvider:
             info = await self.find_model(named)
             if info is not None:
                 return info, "configured"
-        models = await self.list_models()
-        picked = pick_default(models, {info.id: info.status for info in self.services})
+        picked = await self._pick_default()
         if picked is None:
-            raise model_not_found(ModelId("(one that can chat)"), (), where="any service")
+            # A server without a chat model is no reason to have none.
+            await self._lookup.call_in()
+            picked = await self._pick_default()
+        if picked is None:
+            msg = "None of the models here can chat."
+            raise ModelNotFound(
+                msg, hint="What is here: patinox models; what to do: patinox doctor"
+            )
         return picked
+
+    async def _pick_default(self) -> tuple[ModelInfo, str] | None:
+        models = await self.list_models()
+        return pick_default(models, {info.id: info.status for info in self.services})
 
     # How it is done.
 

@@ -29,7 +29,7 @@ class ModelLookup:
         candidates = await self.candidates(wanted)
         if not candidates:
             await self._discovery.discover_services(fresh=True)
-            await self._call_in(wanted)
+            await self.call_in(wanted.provider_hint)
             candidates = await self.candidates(wanted, fresh=True)
         if not candidates:
             raise await self._not_found(wanted)
@@ -64,10 +64,10 @@ class ModelLookup:
             self._discovery.note_request(known.info.id, error)
             return None
 
-    async def _call_in(self, wanted: ModelId) -> None:
-        """Make what needs no server known, for a model that was asked for by its name."""
+    async def call_in(self, name: str | None = None) -> None:
+        """Make what needs no server known: the one of this name, or all."""
         for spec in services().values():
-            if spec.stand_in and wanted.provider_hint in {None, spec.name}:
+            if spec.stand_in and name in {None, spec.name}:
                 await self._discovery.call_in(spec.name)
 
     async def lists(self) -> dict[str, Listed]:
