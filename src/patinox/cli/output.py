@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TextIO
 
 import msgspec
@@ -148,8 +148,3 @@ def failure_lines(error: ProviderError) -> list[str]:
         why = [cause.message] if cause.message not in what else []
     hint = error.hint or ("patinox doctor" if isinstance(error, LocalProviderError) else None)
     return [printable(line) for line in (what, *why, *([f"Next: {hint}"] if hint else ()))]
-
-
-def said(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what has a value."""
-    return {name: item for name, item in value.items() if item is not None}

@@ -116,7 +116,7 @@ class ChatEvents:
         """Yield the events for one piece."""
         bare = not (piece.text or piece.thinking or piece.tool_calls or piece.logprobs)
         if not (piece.done and self._begun and bare):
-            yield from self._deltas(piece)
+            yield self._delta(piece)
         if piece.done:
             reason = "tool_calls" if self._called and _stopped(piece) else piece.done_reason
             yield self._event([{"index": 0, "delta": {}, "finish_reason": reason}])
@@ -145,14 +145,15 @@ class ChatEvents:
         }
         return {**self._head, "choices": [choice], "usage": _usage(piece)}
 
-    def _deltas(self, piece: Piece) -> Iterator[Event]:
+    def _delta(self, piece: Piece) -> Event:
         delta: Event = {
             **self._role(),
             "content": piece.text,
             **without_empty(reasoning=piece.thinking, tool_calls=_calls(piece)),
         }
         self._called = self._called or bool(piece.tool_calls)
-        yield self._event([{"index": 0, "delta": delta, "finish_reason": None, **_logprobs(piece)}])
+        choice = {"index": 0, "delta": delta, "finish_reason": None, **_logprobs(piece)}
+        return self._event([choice])
 
     def _role(self) -> Event:
         role: Event = {} if self._begun else {"role": "assistant"}

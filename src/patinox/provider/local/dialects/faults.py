@@ -43,10 +43,13 @@ SHARED_RULES: tuple[Rule, ...] = (
         ContextLengthExceeded,
     ),
     (r"exceeds? (the |maximum )+context length|too large to process", ContextLengthExceeded),
-    (r"image input is not supported|does not support|not_supported_error", CapabilityNotSupported),
+    (
+        r"image input is not supported|does not support|not_supported_error|feature_disabled",
+        CapabilityNotSupported,
+    ),
     (r"out of memory|cudamalloc failed|failed to allocate", ServiceError),
     (r"insufficient (system resources|memory)", ServiceError),
-    (r"loading model|no models? (is |are )?loaded", ModelNotLoaded),
+    (r"^loading model|no models? (is |are )?loaded", ModelNotLoaded),
     (r"page not found|file not found|method not allowed|unexpected endpoint", ParseError),
 )
 

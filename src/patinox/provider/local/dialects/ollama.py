@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
         InvalidRequest,
     ),
     (r"server busy", RateLimited),
-    (r"unexpectedly stopped|has terminated|embedding request|unexpected eof", ServiceError),
+    (r"unexpectedly stopped|has terminated|embedding request|while running the model", ServiceError),
 )
 
 

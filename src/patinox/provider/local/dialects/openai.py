@@ -19,7 +19,7 @@ from patinox.provider.local.dialects.base import arguments_text, embedding_respo
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.errors import ParseError, ResponseTooLarge, StreamInterrupted
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import decode_json
+from patinox.provider.local.wire.json import decode_json, is_json
 from patinox.provider.local.wire.sse import ServerSentEvent, SSEDecoder
 from patinox.provider.types import (
     CompletionMessage,
@@ -227,7 +227,9 @@ class OpenAIChatDecoder:
         if self._document is not None:
             yield from self._chunk(bytes(self._document))
         elif not self.ended:
-            yield from self._rest()
+            for event in self._sse.close():
+                if is_json(event.data):  # else it broke off there
+                    yield from self._event(event)
         if self.ended:
             return
         if self._finish_reason is None:
@@ -235,15 +237,6 @@ class OpenAIChatDecoder:
             msg = f"The answer {what}."
             raise StreamInterrupted(msg, retryable=True)
         yield self._finish()
-
-    def _rest(self) -> Iterator[StreamEvent]:
-        """Hand out a last event that was whole but for its blank line."""
-        try:
-            for event in self._sse.close():
-                yield from self._event(event)
-        except ParseError as error:
-            msg = "The answer broke off in the middle of an event."
-            raise StreamInterrupted(msg, retryable=True) from error
 
     def _event(self, event: ServerSentEvent) -> Iterator[StreamEvent]:
         if event.data.strip() == _DONE:

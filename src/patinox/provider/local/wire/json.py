@@ -25,3 +25,12 @@ def decode_json(data: bytes, kind: type[T], *, what: str) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{what} is not JSON: {error}."
         raise ParseError(msg) from error
+
+
+def is_json(data: bytes) -> bool:
+    """Whether `data` is one whole JSON value."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,176 @@
+"""`patinox chat` and `patinox complete`: one prompt, one answer; or a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from patinox.cli.output import DONE, Output, exit_code
+from patinox.cli.prompts import join_prompt, read_piped
+from patinox.cli.render import speech
+from patinox.cli.screen import Screen, summary, waiting_for
+from patinox.cli.session import Chosen, Setup, announce, choose_model, open_local, place_of
+from patinox.provider.errors import InvalidRequest, ProviderError
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.errors import StreamInterrupted
+from patinox.provider.local.types import ServiceType
+from patinox.provider.types import (
+    CompletionMessage,
+    CompletionRequest,
+    CompletionResponse,
+    ModelInfo,
+    ResponseStarted,
+)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said of a request besides its words.
+
+    Attributes:
+        think: whether to show what the model thinks; `None`: on a terminal only.
+    """
+
+    model: str | None = None
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    num_ctx: int | None = None
+    timeout: float | None = None
+    seed: int | None = None
+    think: bool | None = None
+
+
+class Talk:
+    """Asks one model after another, in one way."""
+
+    def __init__(self, local: LocalProvider, out: Output, options: Options) -> None:
+        """Keep with whom, where to write, and how to ask."""
+        self.local = local
+        self.out = out
+        self._options = options
+        self._think = out.err.is_terminal if options.think is None else options.think
+
+    def request(
+        self, chosen: Chosen, messages: Sequence[CompletionMessage], system: str | None
+    ) -> CompletionRequest:
+        """Make the request; raises `InvalidRequest`."""
+        start = (CompletionMessage.system(system),) if system else ()
+        return CompletionRequest(
+            chosen.wanted,
+            (*start, *messages),
+            temperature=self._options.temperature,
+            max_tokens=self._options.max_tokens,
+            timeout=self._options.timeout,
+            seed=self._options.seed,
+            options=self._own_words(chosen.info),
+        )
+
+    def screen(self) -> Screen:
+        """Make what shows one answer."""
+        return Screen(self.out, think=self._think)
+
+    async def stream(
+        self, request: CompletionRequest, info: ModelInfo, screen: Screen
+    ) -> CompletionResponse:
+        """Show an answer as it comes; raises `ProviderError`."""
+        try:
+            with screen.waiting.during(waiting_for(info)):
+                async with self.local.stream_completion(request) as stream:
+                    async for event in stream:
+                        if isinstance(event, ResponseStarted):
+                            self._tell_attempts(event.attempts)
+                        screen.show(event)
+            return stream.response
+        finally:
+            screen.end()
+
+    async def whole(self, request: CompletionRequest, info: ModelInfo) -> CompletionResponse:
+        """Wait for an answer in one piece; raises `ProviderError`."""
+        with self.screen().waiting.during(waiting_for(info)):
+            response = await self.local.complete(request)
+        self._tell_attempts(response.attempts)
+        return response
+
+    def tell_summary(self, response: CompletionResponse, info: ModelInfo) -> None:
+        """Say at the end who answered and how fast."""
+        self.out.remark(summary(response, info.id, place_of(self.local, response.service)))
+
+    def _tell_attempts(self, attempts: Sequence[str]) -> None:
+        for attempt in attempts:
+            self.out.remark(f"Not answered by {attempt}")
+
+    def _own_words(self, info: ModelInfo) -> dict[str, Any]:
+        """Return the options that one kind of service alone knows."""
+        if self._options.num_ctx is None:
+            return {}
+        service = self.local.get_service_info(info.service)
+        if service is None or service.service_type == ServiceType.OLLAMA:
+            return {"num_ctx": self._options.num_ctx}
+        place = place_of(self.local, info.service)
+        self.out.remark(f"--num-ctx is ignored: it is for Ollama, and {place} answers.")
+        return {}
+
+
+def chat(setup: Setup, out: Output, options: Options, words: Sequence[str]) -> int:
+    """Answer one prompt as it comes, or hold a conversation where there is none."""
+    return _talk(setup, out, options, words, whole=False)
+
+
+def complete(setup: Setup, out: Output, options: Options, words: Sequence[str]) -> int:
+    """Answer one prompt in one piece."""
+    return _talk(setup, out, options, words, whole=True)
+
+
+def _talk(
+    setup: Setup, out: Output, options: Options, words: Sequence[str], *, whole: bool
+) -> int:
+    piped = read_piped(sys.stdin, out, wait=not words)
+    stack = AsyncExitStack()
+    # A conversation waits for the person between its answers, so the loop is entered for each.
+    with asyncio.Runner() as runner:
+        try:
+            local = runner.run(stack.enter_async_context(open_local(setup, out)))
+            chosen = runner.run(choose_model(local, setup, options.model, words))
+            prompt = join_prompt(chosen.words, piped)
+            announce(out, local, chosen)
+            talk = Talk(local, out, options)
+            if prompt:
+                return runner.run(_answer(talk, chosen, prompt, options.system, whole=whole))
+            if piped is not None or out.as_json or whole:
+                raise InvalidRequest(
+                    "There is no prompt.", hint='Write one: patinox chat "Hello", or pipe it in.'
+                )
+            from patinox.cli.repl import Conversation
+
+            return Conversation(runner, talk, setup, chosen, options.system).hold()
+        except ProviderError as error:
+            out.failure(error)
+            return exit_code(error)
+        finally:
+            runner.run(stack.aclose())
+
+
+async def _answer(
+    talk: Talk, chosen: Chosen, prompt: str, system: str | None, *, whole: bool
+) -> int:
+    info, out = chosen.info, talk.out
+    request = talk.request(chosen, [CompletionMessage.user(prompt)], system)
+    if not whole and not out.as_json:
+        talk.tell_summary(await talk.stream(request, info, talk.screen()), info)
+        return DONE
+    try:
+        response = await talk.whole(request, info)
+    except StreamInterrupted as error:
+        if error.text and not out.as_json:
+            out.out.line(speech(error.text))
+        raise
+    if out.as_json:
+        out.document({**msgspec.to_builtins(response), "text": response.text})
+    else:
+        out.out.write(speech(response.text).rstrip("\n") + "\n")
+    return DONE

@@ -1,0 +1,46 @@
+"""Where a prompt comes from: the command line, standard input, or both."""
+
+from __future__ import annotations
+
+import io
+import select
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from patinox.cli.output import Output
+
+# How long a prompt that is already there waits for the first byte of standard input, in seconds:
+# a service manager may hand down a pipe in which nothing will ever come.
+PATIENCE = 10.0
+
+
+def read_piped(stream: TextIO, out: Output, *, wait: bool) -> str | None:
+    """Read standard input to its end; `None` if it is a terminal.
+
+    Without `wait` a pipe that stays empty for `PATIENCE` seconds is let be, and that is said.
+    """
+    if stream.isatty():
+        return None
+    if not wait and not _has_input(stream):
+        out.remark(f"Nothing came on standard input for {PATIENCE:g} s: going on without it.")
+        return ""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream.read()
+
+
+def _has_input(stream: TextIO) -> bool:
+    """Whether there is something to read, or the end."""
+    if sys.platform == "win32":  # there, only sockets can be waited for
+        return True
+    try:
+        return bool(select.select([stream], [], [], PATIENCE)[0])
+    except (OSError, ValueError):  # it is no file
+        return True
+
+
+def join_prompt(words: Sequence[str], piped: str | None) -> str:
+    """Make one prompt: the words, and below them what was piped in."""
+    parts = (" ".join(words).strip(), (piped or "").strip("\n"))
+    return "\n\n".join(part for part in parts if part.strip())

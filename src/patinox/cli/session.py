@@ -1,0 +1,259 @@
+"""What every command begins with: the settings, the services, and the model that is meant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from patinox.cli.output import Output
+from patinox.provider.config import Local
+from patinox.provider.factory import provider_from
+from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.environment import Settings, load_settings
+from patinox.provider.local.errors import ModelNotFound, ServiceNotFound
+from patinox.provider.local.nearest import model_not_found
+from patinox.provider.local.registry import services
+from patinox.provider.local.routing import pick_default
+from patinox.provider.local.types import LocalService, ServiceInfo, ServiceType
+from patinox.provider.local.variables import Variable, endpoint_variable
+from patinox.provider.types import ModelId, ModelInfo
+
+DEMO = "a 1 MB toy that proves the path, not a useful assistant"
+# What is more likely a mistyped model than a prompt of one word: `lama3.2`, `qwen3:4b`.
+_LIKE_A_MODEL = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9:])[\w.:/@+-]+", re.ASCII)
+
+
+class Setup(NamedTuple):
+    """What every command can be told: the service to use, and the configuration file."""
+
+    service: str | None = None
+    config: Path | None = None
+
+
+class Chosen(NamedTuple):
+    """The model to use.
+
+    Attributes:
+        info: what is known of it.
+        wanted: how it is asked for; without a service another that has it may answer as well.
+        words: what is left for the prompt.
+        reason: why it, where nobody named it.
+    """
+
+    info: ModelInfo
+    wanted: ModelId
+    words: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+def variables() -> list[Variable]:
+    """List the variables that name the addresses of every kind of service, plugins included."""
+    return [
+        endpoint_variable(spec.endpoint_variable, spec.name)
+        for spec in services().values()
+        if spec.endpoint_variable
+    ]
+
+
+def read_settings(setup: Setup) -> Settings:
+    """Read what is configured; raises `InvalidConfiguration`."""
+    return load_settings(file=setup.config, more=variables())
+
+
+def local_config(settings: Settings) -> LocalProviderConfig:
+    """Make the settings of a command: of all services, with what is configured preferred.
+
+    Raises:
+        InvalidConfiguration: a provider in the cloud is chosen.
+    """
+    config = replace(settings.config, monitor=False)  # a command looks once
+    provider = settings.defaults.provider
+    if isinstance(provider, Local):
+        return config
+    provider_from(provider)
+    preferred = config.preferred_service
+    return replace(
+        config, preferred_service=provider.kind if preferred == LocalService.AUTO else preferred
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_local(setup: Setup, out: Output) -> AsyncIterator[LocalProvider]:
+    """Find the services.
+
+    Raises:
+        InvalidConfiguration: a setting is wrong.
+        ServiceNotFound: the service that is asked for is not there.
+    """
+    settings = await asyncio.to_thread(read_settings, setup)
+    for warning in settings.warnings:
+        out.remark(warning)
+    async with LocalProvider(local_config(settings)) as local:
+        if setup.service is not None:
+            await the_service(local, setup.service)
+        yield local
+
+
+async def the_service(local: LocalProvider, name: str) -> ServiceInfo:
+    """Return a service by its id or type; one that needs no server is called in.
+
+    Raises:
+        ServiceNotFound: it is not there.
+    """
+    info = local.get_service_info(name)
+    if info is None and (called := await local.discovery.call_in(name)):
+        return called.info
+    if info is None:
+        there = ", ".join(each.id for each in local.services)
+        raise ServiceNotFound(
+            f"There is no service {name!r} here.",
+            hint=f"There are: {there}." if there else "None answers: patinox doctor",
+        )
+    return info
+
+
+def is_service(info: ServiceInfo, name: str | None) -> bool:
+    """Whether `--service NAME` means it; every service is meant where none is named."""
+    return name is None or name in (info.id, info.service_type)
+
+
+def chosen_services(local: LocalProvider, setup: Setup) -> list[ServiceInfo]:
+    """List the services that are meant."""
+    return [info for info in local.services if is_service(info, setup.service)]
+
+
+async def chosen_models(local: LocalProvider, setup: Setup) -> list[ModelInfo]:
+    """List the models of the services that are meant; raises `ProviderError`."""
+    names = {info.id for info in chosen_services(local, setup)}
+    return [info for info in await local.list_models() if info.service in names]
+
+
+def place_name(info: ServiceInfo) -> str:
+    """Name a service for people: by its label, a second of its kind by its id."""
+    return info.label if info.id == info.service_type else info.id
+
+
+def place_of(local: LocalProvider, service: str | None) -> str:
+    """Name the service with this id for people."""
+    info = local.get_service_info(service) if service else None
+    return place_name(info) if info else service or "?"
+
+
+async def find_model(local: LocalProvider, name: str, setup: Setup) -> Chosen:
+    """Find the model that is named.
+
+    Raises:
+        ModelNotFound: it is not there; the message has the nearest names.
+        ServiceNotFound: no service answers, or not the one that is named.
+    """
+    wanted = ModelId.parse(name)
+    hint = wanted.provider_hint or setup.service
+    if hint is not None:
+        await the_service(local, hint)
+    wanted = ModelId(wanted.name, hint)
+    info = await local.find_model(wanted)
+    if info is None and hint is None:
+        # What is inside stands back where a server runs, unless it is asked for.
+        await local.discovery.call_in(ServiceType.EMBEDDED)
+        info = await local.find_model(wanted)
+    if info is None:
+        raise model_not_found(
+            wanted, await chosen_models(local, setup), where=hint or "any service"
+        )
+    return Chosen(info, wanted)
+
+
+async def choose_model(
+    local: LocalProvider, setup: Setup, model: str | None, words: Sequence[str]
+) -> Chosen:
+    """Decide which model answers: the one named, or that the first word names, or the default.
+
+    Raises:
+        ModelNotFound: the model is not there.
+        ServiceNotFound: no service answers.
+    """
+    if model is not None:
+        return (await find_model(local, model, setup))._replace(words=tuple(words))
+    if words and (named := await _named_by(local, words[0], setup)):
+        return named._replace(words=tuple(words[1:]))
+    info, reason = await _default_model(local, setup)
+    return Chosen(info, info.model_id, tuple(words), reason)
+
+
+async def _default_model(local: LocalProvider, setup: Setup) -> tuple[ModelInfo, str]:
+    if setup.service is None:
+        return await local.default_model()
+    health = {info.id: info.status for info in local.services}
+    picked = pick_default(await chosen_models(local, setup), health)
+    if picked is None:
+        raise ModelNotFound(f"No model on {setup.service} can chat.", hint="All: patinox models")
+    return picked
+
+
+async def _named_by(local: LocalProvider, word: str, setup: Setup) -> Chosen | None:
+    """Find the model that a first word names; raises where it nearly names one."""
+    if not word or any(character.isspace() for character in word):
+        return None
+    wanted = ModelId(word, setup.service)
+    if "::" not in word and (info := await local.find_model(wanted)) is not None:
+        return Chosen(info, wanted)
+    if not _LIKE_A_MODEL.fullmatch(word):
+        return None
+    try:
+        return await find_model(local, word, setup)
+    except ModelNotFound as error:
+        if not error.nearest and "::" not in word:
+            return None
+        error.hint = f"{error.hint or ''} (Is it a prompt? Then name the model: --model.)".strip()
+        raise
+
+
+async def choose_embedder(local: LocalProvider, setup: Setup) -> Chosen:
+    """Choose the model that makes vectors where none is named.
+
+    It is one that is made for it before one that also chats, one in memory before the smallest; the
+    toy comes last, and a model in the cloud is never chosen.
+
+    Raises:
+        ModelNotFound: there is none.
+        ServiceNotFound: no service answers.
+    """
+    able = [
+        info
+        for info in await chosen_models(local, setup)
+        if info.capabilities.supports_embeddings and not info.remote
+    ]
+    if not able:
+        raise ModelNotFound(
+            "No model here is known to make vectors.",
+            hint="Name one with --model, or get one: ollama pull nomic-embed-text",
+        )
+    picked = min(able, key=_embedder_key)
+    reason = "in memory" if picked.loaded else "the smallest that makes vectors"
+    return Chosen(picked, picked.model_id, reason=reason)
+
+
+def _embedder_key(info: ModelInfo) -> tuple[bool, bool, bool, int, str]:
+    return (
+        info.demo,
+        info.capabilities.supports_chat is not False,
+        not info.loaded,
+        info.size_bytes or 0,
+        info.id,
+    )
+
+
+def announce(out: Output, local: LocalProvider, chosen: Chosen) -> None:
+    """Say which model was chosen and why, where nobody named it, and what the toy is."""
+    info = chosen.info
+    if chosen.reason is not None:
+        out.remark(f"{info.id} on {place_of(local, info.service)} ({chosen.reason})")
+    if info.demo:
+        out.remark(f"{info.id} is {DEMO}")

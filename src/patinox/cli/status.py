@@ -1,0 +1,165 @@
+"""`patinox status`: which services are here, who they proved to be, and how they are."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from patinox.cli.output import DONE, NOT_FOUND, Output
+from patinox.cli.render import (
+    NOTHING,
+    Canvas,
+    Cell,
+    blocks,
+    count,
+    duration,
+    join,
+    printable,
+    table,
+    tokens,
+)
+from patinox.cli.session import (
+    DEMO,
+    Setup,
+    chosen_models,
+    chosen_services,
+    open_local,
+    place_name,
+)
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.routing import pick_default
+from patinox.provider.local.types import ServiceInfo, ServiceStatus, ServiceType
+from patinox.provider.types import ModelInfo
+
+# Details of the models are nice to have here: seconds that a slow server may take for them.
+PATIENCE = 2.0
+_HEADERS = ("SERVICE", "ADDRESS", "VERSION", "HEALTH", "MODELS", "LOADED")
+_STYLES = {
+    ServiceStatus.AVAILABLE: "green",
+    ServiceStatus.DEGRADED: "yellow",
+    ServiceStatus.WARMING: "yellow",
+}
+
+
+async def status(setup: Setup, out: Output) -> int:
+    """Show the services; none at all is `NOT_FOUND`."""
+    async with open_local(setup, out) as local:
+        services = chosen_services(local, setup)
+        models: Sequence[ModelInfo] = ()
+        if services and not out.as_json:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    models = await chosen_models(local, setup)
+            except (TimeoutError, ProviderError):
+                models = ()  # the table says how each service is
+        tried = [finding.place.endpoint.authority for finding in local.discovery.findings]
+    if out.as_json:
+        out.document({"services": [service_document(info) for info in services]})
+    else:
+        out.lines(report(out.out.canvas, services, models, tried))
+    return DONE if services else NOT_FOUND
+
+
+def service_document(info: ServiceInfo) -> dict[str, Any]:
+    """Describe a service as a value of JSON; readings of the monotonic clock mean nothing there."""
+    document: dict[str, Any] = msgspec.to_builtins(info)
+    metrics = document.pop("metrics")
+    for name in ("last_health_check", "next_check"):
+        del document[name]
+    return document | {
+        "model_count": len(info.models),
+        "response_time_seconds": metrics["avg_response_time"],
+    }
+
+
+def report(
+    canvas: Canvas,
+    services: Sequence[ServiceInfo],
+    models: Sequence[ModelInfo],
+    tried: Sequence[str],
+) -> list[str]:
+    """Write the table of services and what to do next."""
+    if not services:
+        return [
+            "  No model server answers on this machine.",
+            *([f"  Tried: {', '.join(tried)}."] if tried else ()),
+            "  Next: patinox doctor",
+        ]
+    known = {(info.service, info.id): info for info in models}
+    full = table(canvas, _HEADERS, [_row(info, known) for info in services])
+    plain = full or table(canvas, _HEADERS, [_row(info, {}) for info in services])
+    lines = plain or blocks(canvas, [_block(info, known) for info in services])
+    return ["", *lines, "", *_footer(canvas, services, models), ""]
+
+
+def _row(info: ServiceInfo, models: Mapping[tuple[str, str], ModelInfo]) -> list[Cell]:
+    return [
+        Cell(printable(place_name(info)), "bold"),
+        Cell(_address(info)),
+        Cell(_version(info)),
+        _health(info),
+        Cell(f"{len(info.models):,}"),
+        Cell(_loaded(info, models) or NOTHING),
+    ]
+
+
+def _block(
+    info: ServiceInfo, models: Mapping[tuple[str, str], ModelInfo]
+) -> tuple[Cell, list[str]]:
+    loaded = _loaded(info, models)
+    return Cell(f"{printable(place_name(info))}: {_health(info).text}", "bold"), [
+        _address(info),
+        join(None if info.version is None else _version(info), count(len(info.models), "model")),
+        *([f"loaded: {loaded}"] if loaded else ()),
+    ]
+
+
+def _address(info: ServiceInfo) -> str:
+    return printable(info.endpoint.removeprefix("http://"))
+
+
+def _version(info: ServiceInfo) -> str:
+    return printable(info.version or NOTHING)
+
+
+def _health(info: ServiceInfo) -> Cell:
+    style = _STYLES.get(info.status, "red")
+    if info.status is not ServiceStatus.AVAILABLE:
+        return Cell(printable(": ".join(filter(None, (info.status, info.detail)))), style)
+    if info.service_type == ServiceType.EMBEDDED:
+        return Cell("ready", style)
+    seconds = info.metrics.avg_response_time
+    return Cell(
+        f"{info.status}  {duration(seconds)}" if seconds is not None else info.status, style
+    )
+
+
+def _loaded(info: ServiceInfo, models: Mapping[tuple[str, str], ModelInfo]) -> str:
+    return ", ".join(
+        printable(name) + _context(models.get((info.id, name))) for name in info.loaded
+    )
+
+
+def _context(info: ModelInfo | None) -> str:
+    if info is None or info.loaded_context_length is None:
+        return ""
+    longest = f" of {tokens(info.context_length)}" if info.context_length else ""
+    return f" ({tokens(info.loaded_context_length)}{longest} context)"
+
+
+def _footer(
+    canvas: Canvas, services: Sequence[ServiceInfo], models: Sequence[ModelInfo]
+) -> list[str]:
+    picked = pick_default(models, {info.id: info.status for info in services})
+    lines = list[str]()
+    if picked and picked[0].demo:
+        lines.append(f"  {printable(picked[0].id)} is {DEMO}.")
+    name = f" {shlex.quote(printable(picked[0].id))}" if picked else ""
+    chat, more = f"Chat: patinox chat{name}", "Something missing? patinox doctor"
+    one = f"  {chat}    {more}"
+    fits = canvas.width is None or len(one) <= canvas.width
+    return [*lines, *([one] if fits else [f"  {chat}", f"  {more}"])]
