@@ -14,23 +14,24 @@ from patinox import (
 )
 
 
-async def ask(local: LocalProvider, model: str) -> str:
-    """Ask, and turn what can go wrong into a sentence; the order is from special to general."""
+async def ask(local: LocalProvider, model: str) -> None:
+    """Ask, and say what went wrong in the error's own words; special errors before general."""
     try:
         request = CompletionRequest(model, ["Hello"], timeout=60)
-        return (await local.complete(request)).text
+        print("answer:", (await local.complete(request)).text)
     except InvalidRequest as error:
-        return f"the request is wrong: {error}"
+        print("the request is wrong:", error)
     except ModelNotFound as error:
-        return f"not here; nearest: {', '.join(error.nearest) or 'none'}"
+        print("not here, but perhaps you meant:", ", ".join(error.nearest) or "nothing similar")
     except StreamInterrupted as error:
-        return f"broke off after {error.text!r}"
+        print("it broke off after:", error.text)
     except ServiceTimeout as error:
-        return f"too slow ({error.phase}, {error.seconds} s)"
+        print(f"too slow ({error.phase}, {error.seconds:g} s):", error)
     except AllServicesFailed as error:
-        return f"tried {', '.join(error.attempts)}: {error}"
+        for service, reason in error.attempts.items():
+            print(f"{service} failed:", reason)
     except ProviderError as error:
-        return f"{type(error).__name__}: {error}"
+        print(f"{type(error).__name__}:", error)
 
 
 async def main() -> None:
@@ -38,7 +39,8 @@ async def main() -> None:
     async with LocalProvider() as local:
         model, _ = await local.default_model()
         for name in (str(model.model_id), f"{model.id}-typo", ""):
-            print(f"{name!r}: {await ask(local, name)}")
+            print(f"{name!r}", end=": ")
+            await ask(local, name)
 
 
 if __name__ == "__main__":

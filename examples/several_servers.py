@@ -14,7 +14,9 @@ async def main() -> None:
     async with LocalProvider() as local:
         for service in local.services:
             version = service.version or "unknown version"
-            print(f"{service.id}: {service.label} {version} at {service.endpoint}, {service.status}")
+            print(
+                f"{service.id}: {service.label} {version} at {service.endpoint}, {service.status}"
+            )
 
         model, _ = await local.default_model()
         for name in (model.id, str(model.model_id)):

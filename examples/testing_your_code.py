@@ -4,6 +4,7 @@ The fixtures come with Patinox. Each starts an emulated server on a free port: i
 one's HTTP API and runs no model. Unless told otherwise it repeats what the user said.
 """
 
+import subprocess
 import sys
 
 import pytest
@@ -25,9 +26,7 @@ def _only_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_AUTO_DISCOVER", "false")
 
 
-def test_the_text_is_sent(
-    ollama_emulator: OllamaEmulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_text_is_sent(ollama_emulator: OllamaEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at what the server received."""
     monkeypatch.setenv("OLLAMA_ENDPOINT", ollama_emulator.url)
     assert summarize("a long text") == "You said: Summarize: a long text"
@@ -65,4 +64,4 @@ def test_two_servers_at_once(
 
 
 if __name__ == "__main__":
-    sys.exit(pytest.main([__file__, "--quiet", "-p", "no:cacheprovider"]))
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "--quiet", __file__]))

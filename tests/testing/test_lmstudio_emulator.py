@@ -20,7 +20,7 @@ from patinox.testing.lmstudio import (
     LMStudioSwitches,
     LMStudioToolCall,
 )
-from patinox.testing.lmstudio_state import Switches
+from patinox.testing.lmstudio.state import Switches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,6 +13,7 @@ import msgspec
 from patinox.cli.output import DONE, Output, exit_code
 from patinox.cli.prompts import join_prompt, read_piped
 from patinox.cli.render import speech
+from patinox.cli.repl import Conversation
 from patinox.cli.screen import Screen, summary, waiting_for
 from patinox.cli.session import Chosen, Setup, announce, choose_model, open_local, place_of
 from patinox.provider.errors import InvalidRequest, ProviderError
@@ -126,27 +127,23 @@ def complete(setup: Setup, out: Output, options: Options, words: Sequence[str]) 
     return _talk(setup, out, options, words, whole=True)
 
 
-def _talk(
-    setup: Setup, out: Output, options: Options, words: Sequence[str], *, whole: bool
-) -> int:
-    piped = read_piped(sys.stdin, out, wait=not words)
+def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, whole: bool) -> int:
     stack = AsyncExitStack()
     # A conversation waits for the person between its answers, so the loop is entered for each.
     with asyncio.Runner() as runner:
         try:
             local = runner.run(stack.enter_async_context(open_local(setup, out)))
             chosen = runner.run(choose_model(local, setup, options.model, words))
+            piped = read_piped(sys.stdin, out, wait=not chosen.words)
             prompt = join_prompt(chosen.words, piped)
+            if not prompt and (whole or out.as_json or piped is not None):
+                raise InvalidRequest(
+                    "There is no prompt.", hint='Write one: patinox chat "Hello", or pipe it in.'
+                )
             announce(out, local, chosen)
             talk = Talk(local, out, options)
             if prompt:
                 return runner.run(_answer(talk, chosen, prompt, options.system, whole=whole))
-            if piped is not None or out.as_json or whole:
-                raise InvalidRequest(
-                    "There is no prompt.", hint='Write one: patinox chat "Hello", or pipe it in.'
-                )
-            from patinox.cli.repl import Conversation
-
             return Conversation(runner, talk, setup, chosen, options.system).hold()
         except ProviderError as error:
             out.failure(error)

@@ -10,7 +10,7 @@ import msgspec
 
 from patinox.cli.output import DONE, Output
 from patinox.cli.prompts import read_piped
-from patinox.cli.render import Canvas, count, join
+from patinox.cli.render import INDENT, Canvas, count, join
 from patinox.cli.screen import Waiting, waiting_for
 from patinox.cli.session import (
     Setup,
@@ -23,7 +23,7 @@ from patinox.cli.session import (
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse
 
-_FIRST = 4  # numbers of a vector that a person wants to see
+_NUMBER, _MORE = "{:7.3f} ", "..."
 
 
 def read_texts(words: Sequence[str], out: Output) -> list[str]:
@@ -44,9 +44,9 @@ def read_texts(words: Sequence[str], out: Output) -> list[str]:
 
 
 async def embed(
-    setup: Setup, out: Output, words: Sequence[str], *, model: str | None, timeout: float | None
+    setup: Setup, out: Output, words: Sequence[str], *, model: str | None, within: float | None
 ) -> int:
-    """Turn texts into vectors."""
+    """Turn texts into vectors, `within` seconds."""
     texts = read_texts(words, out)
     async with open_local(setup, out) as local:
         if model is None:
@@ -54,7 +54,7 @@ async def embed(
         else:
             chosen = await find_model(local, model, setup)
         announce(out, local, chosen)
-        request = EmbeddingRequest(chosen.wanted, texts, timeout=timeout)
+        request = EmbeddingRequest(chosen.wanted, texts, timeout=within)
         with Waiting(out.err).during(waiting_for(chosen.info)):
             response = await local.embed(request)
         place = place_of(local, response.service)
@@ -90,7 +90,8 @@ def vector_lines(canvas: Canvas, response: EmbeddingResponse) -> list[str]:
     """Write a line for each vector: all of it for a program, its beginning for a person."""
     if canvas.width is None:
         return [" ".join(f"{number:.7g}" for number in row) for row in response.embeddings]
+    fitting = max(1, (canvas.width - len(INDENT) - len(_MORE)) // len(_NUMBER.format(0)))
     return [
-        "  " + " ".join(f"{number:8.4f}" for number in row[:_FIRST]) + " ..."
+        INDENT + "".join(_NUMBER.format(number) for number in row[:fitting]) + _MORE
         for row in response.embeddings
     ]

@@ -33,9 +33,11 @@ from patinox.cli.session import (
     place_name,
     place_of,
 )
+from patinox.provider.local.types import ServiceType
 from patinox.provider.types import ModelInfo, Source
 
-_HEADERS = ("MODEL", "CAN", "CONTEXT", "SIZE", "WHERE", "LOADED")
+_HEADERS = ("", "MODEL", "CAN", "CONTEXT", "SIZE", "WHERE")
+_LOADED = "*"
 _ABILITIES = {
     "supports_chat": "chat",
     "supports_tools": "tools",
@@ -43,6 +45,7 @@ _ABILITIES = {
     "supports_embeddings": "embed",
     "supports_thinking": "thinking",
 }
+_OURS = ("id", "service")  # facts that nobody had to tell
 _GUESSED = "?"
 _CLOUD = "In the cloud: these leave this machine, and are refused without PATINOX_ALLOW_CLOUD=true."
 
@@ -88,28 +91,28 @@ def listing(
     """Write the table of models, those of the cloud below and apart."""
     if not found:
         return [f"{INDENT}{'No model is in memory.' if loaded else 'There are no models.'}"]
-    local = [info for info in found if not info.remote]
-    cloud = [info for info in found if info.remote]
-    lines = _section(canvas, local, places) if local else []
-    if cloud:
-        lines += ["", *wrap(canvas, _CLOUD), *_section(canvas, cloud, places)]
-    notes = _notes(found)
-    if notes:
-        lines += ["", *(line for note in notes for line in wrap(canvas, note))]
-    return ["", *lines, ""]
+    local = copies(info for info in found if not info.remote)
+    cloud = copies(info for info in found if info.remote)
+    rows = [
+        *(_row(group, places) for group in local),
+        *(["", _CLOUD] if cloud else ()),
+        *(_row(group, places) for group in cloud),
+    ]
+    lines = table(canvas, _HEADERS, rows, folding=1) or [
+        *blocks(canvas, [_block(group, places) for group in local]),
+        *(["", *wrap(canvas, _CLOUD)] if cloud else ()),
+        *blocks(canvas, [_block(group, places) for group in cloud]),
+    ]
+    notes = [line for note in _notes(found) for line in wrap(canvas, note)]
+    return ["", *lines, *(["", *notes] if notes else ()), ""]
 
 
 def _notes(found: Sequence[ModelInfo]) -> list[str]:
+    loaded = f"{_LOADED} in memory" if any(info.loaded for info in found) else None
     guessed = any(_GUESSED in abilities(info) for info in found)
-    return [
-        *(f"{printable(info.id)} is {DEMO}." for info in found if info.demo),
-        *([f"{_GUESSED} guessed from the name"] if guessed else ()),
-    ]
-
-
-def _section(canvas: Canvas, found: Sequence[ModelInfo], places: dict[str, str]) -> list[str]:
-    lines = table(canvas, _HEADERS, [_row(group, places) for group in copies(found)], folding=0)
-    return lines or blocks(canvas, [_block(group, places) for group in copies(found)])
+    marks = join(loaded, f"{_GUESSED} guessed from the name" if guessed else None)
+    demos = [f"{printable(info.id)} is {DEMO}." for info in found if info.demo]
+    return [*demos, *([marks] if marks else ())]
 
 
 def copies(found: Iterable[ModelInfo]) -> list[list[ModelInfo]]:
@@ -123,22 +126,22 @@ def copies(found: Iterable[ModelInfo]) -> list[list[ModelInfo]]:
 def _row(group: Sequence[ModelInfo], places: dict[str, str]) -> list[Cell]:
     info = _best(group)
     return [
+        Cell(_LOADED if info.loaded else "", "green"),
         Cell(printable(info.id), "bold"),
         Cell(abilities(info) or NOTHING),
         Cell(context(info)),
         Cell(size(info.size_bytes)),
         Cell(_where(group, places)),
-        Cell("yes", "green") if info.loaded else Cell(NOTHING),
     ]
 
 
 def _block(group: Sequence[ModelInfo], places: dict[str, str]) -> tuple[Cell, list[str]]:
     info = _best(group)
-    return Cell(printable(info.id), "bold"), [
+    mark = f"{_LOADED} " if info.loaded else ""
+    return Cell(mark + printable(info.id), "bold"), [
         abilities(info) or "nobody tells what it can do",
         join(
             _where(group, places),
-            "loaded" if info.loaded else None,
             None if info.size_bytes is None else size(info.size_bytes),
             None if context(info) == NOTHING else f"{context(info)} context",
         ),
@@ -150,8 +153,7 @@ def _best(group: Sequence[ModelInfo]) -> ModelInfo:
 
 
 def _where(group: Sequence[ModelInfo], places: dict[str, str]) -> str:
-    names = ", ".join(printable(places.get(info.service, info.service)) for info in group)
-    return f"cloud by {names}" if group[0].remote else names
+    return ", ".join(printable(places.get(info.service, info.service)) for info in group)
 
 
 def abilities(info: ModelInfo) -> str:
@@ -177,16 +179,19 @@ def description(canvas: Canvas, info: ModelInfo, place: str) -> list[str]:
     facts = [(name, value, _learnt(info, field)) for name, value, field in _facts(info, place)]
     rows = [[Cell(name, "dim"), Cell(value), Cell(source, "dim")] for name, value, source in facts]
     lines = table(canvas, ("FACT", "VALUE", "LEARNT FROM"), rows, folding=1)
-    narrow = (f"{name}: {value}" + (f" ({source})" if source else "") for name, value, source in facts)
+    narrow = (join(f"{name}: {value}", source) for name, value, source in facts)
     body = lines or [line for fact in narrow for line in wrap(canvas, fact)]
     demo = wrap(canvas, f"It is {DEMO}.") if info.demo else []
     return ["", *wrap(canvas, f"{printable(info.id)} on {printable(place)}"), *demo, "", *body, ""]
 
 
 def _learnt(info: ModelInfo, field: str) -> str:
-    """Say where a fact was learnt; what is not noted came in the server's own list."""
+    """Say where a fact was learnt; what is not noted stands in the list of models."""
+    if field in _OURS:
+        return ""
     source = info.sources.get(field) or info.capabilities.sources.get(field)
-    return "" if source is None else source.replace("_", " ")
+    listed = Source.MODEL_FILE if info.service == ServiceType.EMBEDDED else Source.SERVER
+    return (source or listed).replace("_", " ")
 
 
 def _facts(info: ModelInfo, place: str) -> list[tuple[str, str, str]]:
@@ -218,7 +223,9 @@ def _facts(info: ModelInfo, place: str) -> list[tuple[str, str, str]]:
         "remote": ("in the cloud", "yes" if info.remote else None),
     }
     return [
-        (name, printable(value), field) for field, (name, value) in told.items() if value is not None
+        (name, printable(value), field)
+        for field, (name, value) in told.items()
+        if value is not None
     ]
 
 

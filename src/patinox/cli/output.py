@@ -28,13 +28,22 @@ _INVISIBLE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-
 _PLAIN = str.maketrans({"·": "-"})  # for terminals that know ASCII only
 
 
+def tolerate(stream: TextIO) -> None:
+    """Let a character that a stream cannot hold be replaced: it is no reason to fail."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+
+
+class ReaderGone(Exception):
+    """Whoever read the output has had enough: `patinox models | head -1`."""
+
+
 class Terminal:
     """A stream for people: what it can show, and a way to write to it."""
 
     def __init__(self, stream: TextIO) -> None:
         """Look at what the stream is."""
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a character it lacks is no reason to fail
+        tolerate(stream)
         console = Console(file=stream)
         self.is_terminal = stream.isatty()
         self.live = self.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
@@ -48,8 +57,11 @@ class Terminal:
     def write(self, text: str, style: str = "") -> None:
         """Write a text that is safe to write, now."""
         text = text if self.is_unicode else text.translate(_PLAIN)
-        self._stream.write(paint(text, style, self.canvas))
-        self._stream.flush()
+        try:
+            self._stream.write(paint(text, style, self.canvas))
+            self._stream.flush()
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def line(self, text: str = "", style: str = "") -> None:
         """Write a line."""
@@ -146,5 +158,7 @@ def failure_lines(error: ProviderError) -> list[str]:
         why = [f"{len(error.text):,} characters had arrived; they are above."]
     elif (cause := error.__cause__) and isinstance(cause, ProviderError):
         why = [cause.message] if cause.message not in what else []
-    hint = error.hint or ("patinox doctor" if isinstance(error, LocalProviderError) else None)
-    return [printable(line) for line in (what, *why, *([f"Next: {hint}"] if hint else ()))]
+    hint = error.hint
+    if hint is None and isinstance(error, LocalProviderError):
+        hint = "Next: patinox doctor"
+    return [printable(line) for line in (what, *why, *([hint] if hint else ()))]

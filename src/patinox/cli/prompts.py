@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import select
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from patinox.cli.output import Output
+from patinox.cli.output import Output, tolerate
 
 # How long a prompt that is already there waits for the first byte of standard input, in seconds:
 # a service manager may hand down a pipe in which nothing will ever come.
@@ -25,8 +24,7 @@ def read_piped(stream: TextIO, out: Output, *, wait: bool) -> str | None:
     if not wait and not _has_input(stream):
         out.remark(f"Nothing came on standard input for {PATIENCE:g} s: going on without it.")
         return ""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+    tolerate(stream)
     return stream.read()
 
 

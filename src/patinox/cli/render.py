@@ -13,9 +13,9 @@ from rich.color import ColorSystem
 from rich.style import Style
 
 INDENT = "  "
-GAP = "   "
+GAP = "  "
 NOTHING = "-"
-NARROWEST = 24  # columns that a column which may be folded keeps
+NARROWEST = 20  # columns that a column which may be folded keeps
 _KIBI = 1024
 _MINUTE = 60
 # Controls but for line feed and tab, line separators, and what turns the direction of writing.
@@ -42,19 +42,20 @@ class Cell(NamedTuple):
 
 
 def printable(text: str) -> str:
-    """Make a name or a message safe for a terminal: one line, and nothing that cannot be seen.
+    r"""Make a name or a message safe for a terminal: one line, and nothing that cannot be seen.
 
-    >>> printable("evil\\x1b[2J\\nname")
-    'evil\\\\x1b[2J\\\\nname'
+    >>> print(printable("evil\x1b[2J\nname"))
+    evil\x1b[2J\nname
     """
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
 def speech(text: str) -> str:
-    """Make an answer safe for a terminal: it keeps its lines and tabs.
+    r"""Make an answer safe for a terminal: it keeps its lines and tabs.
 
-    >>> speech("a\\r\\n\\tb\\x1b[31m")
-    'a\\n\\tb\\\\x1b[31m'
+    >>> print(speech("a\r\nb\x1b[31m"))
+    a
+    b\x1b[31m
     """
     return _UNSAFE.sub(lambda found: _escaped(found[0]), text.replace("\r", ""))
 
@@ -151,31 +152,48 @@ def paint(text: str, style: str, canvas: Canvas) -> str:
 
 
 def table(
-    canvas: Canvas, headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, folding: int = -1
+    canvas: Canvas,
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Cell] | str],
+    *,
+    folding: int = -1,
 ) -> list[str] | None:
     """Lay out rows in columns; `None` if they do not fit.
 
-    The column `folding` may become narrower, down to `NARROWEST`; its texts then take more lines.
+    A row that is a text stands across all columns. The column `folding` may become narrower, down
+    to `NARROWEST`; its texts then take more lines.
     """
     head = [[Cell(header, "dim") for header in headers]] if headers else []
     every = [*head, *rows]
-    widths = [max(cell_len(cell.text) for cell in column) for column in zip(*every, strict=True)]
+    columns = zip(*(row for row in every if not isinstance(row, str)), strict=True)
+    widths = [max(cell_len(cell.text) for cell in column) for column in columns]
     total = len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1)
     if canvas.width is not None and total > canvas.width:
         if folding < 0 or widths[folding] - (total - canvas.width) < NARROWEST:
             return None
         widths[folding] -= total - canvas.width
-    return [line for row in every for line in _lines(row, widths, canvas)]
+    return [
+        line
+        for row in every
+        for line in (wrap(canvas, row) if isinstance(row, str) else _lines(row, widths, canvas))
+    ]
 
 
 def _lines(row: Sequence[Cell], widths: Sequence[int], canvas: Canvas) -> Iterator[str]:
-    columns = [chop_cells(cell.text, width) for cell, width in zip(row, widths, strict=True)]
+    columns = [_fold(cell.text, width) for cell, width in zip(row, widths, strict=True)]
     for texts in zip_longest(*columns, fillvalue=""):
         cells = (
             paint(text, cell.style, canvas) + " " * (width - cell_len(text))
             for text, cell, width in zip(texts, row, widths, strict=True)
         )
         yield (INDENT + GAP.join(cells)).rstrip()
+
+
+def _fold(text: str, width: int) -> list[str]:
+    """Break a text of one column into lines: a sentence between words, a name anywhere."""
+    if " " in text and cell_len(text) == len(text):
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+    return chop_cells(text, max(width, 1))  # a column may be empty
 
 
 def blocks(canvas: Canvas, entries: Iterable[tuple[Cell, Sequence[str]]]) -> list[str]:
@@ -190,8 +208,8 @@ def blocks(canvas: Canvas, entries: Iterable[tuple[Cell, Sequence[str]]]) -> lis
 
 def wrap(canvas: Canvas, text: str, *, indent: str = INDENT) -> list[str]:
     """Break a paragraph into lines that fit."""
-    if canvas.width is None:
-        return [indent + text]
+    if canvas.width is None or not text:
+        return [indent + text] if text else [""]
     return textwrap.wrap(
         text,
         max(canvas.width, len(indent) + 1),

@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from patinox.cli.output import DONE
 from patinox.cli.session import Chosen, Setup, announce, find_model, place_of
 from patinox.provider.errors import ProviderError
@@ -102,10 +104,10 @@ class Conversation:
             request = self._talk.request(self._chosen, [*self._messages, question], self._system)
             response = self._runner.run(self._talk.stream(request, info, screen))
             self._talk.tell_summary(response, info)
+            self._chosen = self._chosen._replace(info=replace(info, loaded=True))
         except ProviderError as error:
             self._out.failure(error)
         except KeyboardInterrupt:
-            self._runner.run(_settle())
             self._out.remark("(stopped)")
         if screen.text:
             self._messages += [question, CompletionMessage.assistant(screen.text)]
@@ -151,8 +153,3 @@ def transcript(system: str | None, messages: list[CompletionMessage]) -> str:
     """Write a conversation as Markdown."""
     start = [CompletionMessage.system(system)] if system else []
     return "\n".join(f"## {each.role}\n\n{each.content}\n" for each in (*start, *messages))
-
-
-async def _settle() -> None:
-    """Let the loop close the connection of an answer that was stopped: the server sees it then."""
-    await asyncio.sleep(0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.cells import cell_len, set_cell_size
 
 from patinox.cli.output import Output, Terminal
-from patinox.cli.render import join, printable, speech, speed
+from patinox.cli.render import count, duration, join, printable, speech, speed
 from patinox.provider.types import (
     CompletionResponse,
     ModelInfo,
@@ -32,7 +32,7 @@ class Waiting:
         self._shown = 0
 
     @contextmanager
-    def during(self, what: str) -> Iterator[None]:
+    def during(self, what: str) -> Generator[None]:
         """Show the line for as long as the block takes, or until `stop`."""
         self.what = what
         if self._terminal.live:
@@ -54,11 +54,9 @@ class Waiting:
 
     def _tick(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
         seconds = int(loop.time() - since)
-        line = f"{printable(self.what)} ..." + (f" {seconds} s" if seconds else "")
-        width = (self._terminal.canvas.width or 80) - 1
-        line = set_cell_size(line, min(width, max(cell_len(line), self._shown)))
-        self._terminal.write(f"\r{line}", "dim")
-        self._shown = cell_len(line)
+        line = waiting_line(self.what, seconds, self._terminal.canvas.width)
+        self._terminal.write("\r" + line.ljust(self._shown), "dim")
+        self._shown = max(self._shown, cell_len(line))
         self._timer = loop.call_at(since + seconds + 1, self._tick, loop, since)
 
 
@@ -108,6 +106,20 @@ class Screen:
         return bool(last)
 
 
+def waiting_line(what: str, seconds: int, width: int | None) -> str:
+    """Say what is waited for and how long, in less than a line.
+
+    >>> waiting_line("loading qwen3:4b", 3, 40)
+    'loading qwen3:4b ... 3 s'
+    >>> waiting_line("loading qwen3:4b", 3, 20)
+    'loading qwe ... 3 s'
+    """
+    text, end = printable(what), " ..." + (f" {seconds} s" if seconds else "")
+    if width is not None and cell_len(text) + len(end) >= width:
+        text = set_cell_size(text, max(width - len(end) - 1, 0))
+    return text + end
+
+
 def waiting_for(info: ModelInfo) -> str:
     """Say what a request has to wait for."""
     return f"loading {info.id}" if info.loaded is False else f"waiting for {info.id}"
@@ -121,10 +133,10 @@ def summary(response: CompletionResponse, model: str, place: str) -> str:
     used, times = response.usage.completion_tokens, response.timings
     return join(
         f"{model} on {place}",
-        None if used is None else f"{used:,} token{'' if used == 1 else 's'}",
+        None if used is None else count(used, "token"),
         None if times.tokens_per_second is None else speed(times.tokens_per_second),
         None
         if times.time_to_first_token is None
-        else f"first token {times.time_to_first_token:.1f} s",
+        else f"first token {duration(times.time_to_first_token)}",
         "cut off at the limit of tokens" if response.finish_reason == "length" else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ from patinox.provider.types import ModelId, ModelInfo
 DEMO = "a 1 MB toy that proves the path, not a useful assistant"
 # What is more likely a mistyped model than a prompt of one word: `lama3.2`, `qwen3:4b`.
 _LIKE_A_MODEL = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9:])[\w.:/@+-]+", re.ASCII)
+# What is a model beyond doubt: a service or a tag is named.
+_MODEL = re.compile(r".+::.+|[A-Za-z][\w./-]*:(latest|[0-9][\w.-]*)", re.ASCII)
 
 
 class Setup(NamedTuple):
@@ -85,7 +87,7 @@ def local_config(settings: Settings) -> LocalProviderConfig:
 
 
 @contextlib.asynccontextmanager
-async def open_local(setup: Setup, out: Output) -> AsyncIterator[LocalProvider]:
+async def open_local(setup: Setup, out: Output) -> AsyncGenerator[LocalProvider]:
     """Find the services.
 
     Raises:
@@ -209,7 +211,7 @@ async def _named_by(local: LocalProvider, word: str, setup: Setup) -> Chosen | N
     try:
         return await find_model(local, word, setup)
     except ModelNotFound as error:
-        if not error.nearest and "::" not in word:
+        if not error.nearest and not _MODEL.fullmatch(word):
             return None
         error.hint = f"{error.hint or ''} (Is it a prompt? Then name the model: --model.)".strip()
         raise

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from patinox.cli.models import context
 from patinox.cli.output import DONE, NOT_FOUND, Output
 from patinox.cli.render import (
     NOTHING,
@@ -20,7 +21,6 @@ from patinox.cli.render import (
     join,
     printable,
     table,
-    tokens,
 )
 from patinox.cli.session import (
     DEMO,
@@ -90,9 +90,17 @@ def report(
             "  Next: patinox doctor",
         ]
     known = {(info.service, info.id): info for info in models}
-    full = table(canvas, _HEADERS, [_row(info, known) for info in services])
-    plain = full or table(canvas, _HEADERS, [_row(info, {}) for info in services])
-    lines = plain or blocks(canvas, [_block(info, known) for info in services])
+    rows = [_row(info, known) for info in services]
+    lines = table(canvas, _HEADERS, rows)
+    if lines is None and (short := table(canvas, _HEADERS[:-1], [row[:-1] for row in rows])):
+        loaded = [
+            f"{printable(place_name(info))}: {_loaded(info, known)}"
+            for info in services
+            if info.loaded
+        ]
+        memory = blocks(canvas, [(Cell("In memory", "bold"), loaded)]) if loaded else []
+        lines = [*short, "", *memory]
+    lines = lines or blocks(canvas, [_block(info, known) for info in services])
     return ["", *lines, "", *_footer(canvas, services, models), ""]
 
 
@@ -147,8 +155,7 @@ def _loaded(info: ServiceInfo, models: Mapping[tuple[str, str], ModelInfo]) -> s
 def _context(info: ModelInfo | None) -> str:
     if info is None or info.loaded_context_length is None:
         return ""
-    longest = f" of {tokens(info.context_length)}" if info.context_length else ""
-    return f" ({tokens(info.loaded_context_length)}{longest} context)"
+    return f" ({context(info)} context)"
 
 
 def _footer(

@@ -16,17 +16,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from patinox.testing.lmstudio import LMStudioEmulator
-    from patinox.testing.lmstudio_models import (
+    from patinox.testing.lmstudio import (
         LMStudioAnswer,
+        LMStudioEmulator,
         LMStudioModel,
         LMStudioPrompt,
         LMStudioToolCall,
     )
-    from patinox.testing.ollama import OllamaEmulator
-    from patinox.testing.ollama_json import OllamaError
-    from patinox.testing.ollama_models import (
+    from patinox.testing.ollama import (
         OllamaAnswer,
+        OllamaEmulator,
+        OllamaError,
         OllamaModel,
         OllamaPrompt,
         OllamaToolCall,
@@ -53,17 +53,17 @@ __all__ = [
 _HOMES = {
     "EmulatedServer": "server",
     "Exchange": "server",
-    "LMStudioAnswer": "lmstudio_models",
+    "LMStudioAnswer": "lmstudio",
     "LMStudioEmulator": "lmstudio",
-    "LMStudioModel": "lmstudio_models",
-    "LMStudioPrompt": "lmstudio_models",
-    "LMStudioToolCall": "lmstudio_models",
-    "OllamaAnswer": "ollama_models",
+    "LMStudioModel": "lmstudio",
+    "LMStudioPrompt": "lmstudio",
+    "LMStudioToolCall": "lmstudio",
+    "OllamaAnswer": "ollama",
     "OllamaEmulator": "ollama",
-    "OllamaError": "ollama_json",
-    "OllamaModel": "ollama_models",
-    "OllamaPrompt": "ollama_models",
-    "OllamaToolCall": "ollama_models",
+    "OllamaError": "ollama",
+    "OllamaModel": "ollama",
+    "OllamaPrompt": "ollama",
+    "OllamaToolCall": "ollama",
     "Seen": "server",
 }
 

@@ -1,4 +1,4 @@
-"""Reading HTTP/1.1 requests from a stream, and writing the head of an answer (RFC 9112)."""
+"""Reading HTTP/1 requests from a stream, and writing the head of an answer (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;.*)?")
 class Refused(Exception):
     """The request cannot be read: the connection ends with a short answer."""
 
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status)
+    def __init__(self, status: HTTPStatus, detail: str = "") -> None:
+        super().__init__(status, detail)
         self.status = status
+        self.detail = detail
 
     def render(self) -> bytes:
         """Return the answer."""
-        body = f"{self.status.value} {self.status.phrase}".encode()
+        said = f"{self.status.value} {self.status.phrase}"
+        body = f"{said}: {self.detail}".encode() if self.detail else said.encode()
         fields = {
             "Content-Type": "text/plain; charset=utf-8",
             "Content-Length": str(len(body)),
@@ -44,6 +46,7 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes
+    version: str = "HTTP/1.1"
 
 
 class RequestReader:
@@ -64,12 +67,14 @@ class RequestReader:
         """
         head = await self._take_until(b"\r\n\r\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         line, *fields = head.decode("latin-1").split("\r\n")
-        method, target = _parse_request_line(line)
+        method, target, version = _parse_request_line(line)
         path, query = _split_target(target)
         headers = _parse_fields(fields)
+        if version == "HTTP/1.1" and "host" not in headers:
+            raise Refused(HTTPStatus.BAD_REQUEST, "missing required Host header")
         if headers.get("expect", "").lower() == "100-continue":
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return Request(method, path, query, headers, await self._read_body(headers))
+        return Request(method, path, query, headers, await self._read_body(headers), version)
 
     async def hung_up(self) -> None:
         """Return when the client closes its side; what it sends meanwhile is the next request."""
@@ -122,24 +127,27 @@ class RequestReader:
         self._buffer += data
 
 
-def render_head(status: int, fields: Mapping[str, str]) -> bytes:
+def render_head(status: int, fields: Mapping[str, str], version: str = "HTTP/1.1") -> bytes:
     """Return the status line and the header fields, with the blank line after them."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:  # a status of the server's own
         phrase = ""
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields.items())]
+    lines = [
+        f"{version} {status} {phrase}",
+        *(f"{name}: {value}" for name, value in fields.items()),
+    ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _parse_request_line(line: str) -> tuple[str, str]:
+def _parse_request_line(line: str) -> tuple[str, str, str]:
     parts = line.split(" ")
     if len(parts) != 3 or not _TOKEN.fullmatch(parts[0]):  # noqa: PLR2004 - three parts
         raise Refused(HTTPStatus.BAD_REQUEST)
     method, target, version = parts
-    if version != "HTTP/1.1":
+    if version not in {"HTTP/1.0", "HTTP/1.1"}:
         raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-    return method, target
+    return method, target, version
 
 
 def _split_target(target: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 server under the emulators, on raw asyncio streams.
+"""The HTTP/1 server under the emulators, on raw asyncio streams.
 
 It is no framework on purpose: an emulator has to be able to answer wrongly as well (half a chunk, a
 reset, silence), which a correct HTTP library will not do. `Exchange` is one request and the way to
@@ -30,8 +30,8 @@ class Exchange:
     """One request and the way to answer it: `reply` once, or `start`, `send` ..., `finish`.
 
     `path` is percent-decoded and without the query, header names are lower-cased, repeated headers
-    are joined by a comma. When the client hangs up before the answer is complete, the task that
-    handles the exchange is cancelled.
+    are joined by a comma. `extra_headers` go with the answer, whatever it is. When the client hangs
+    up before the answer is complete, the task that handles the exchange is cancelled.
     """
 
     def __init__(
@@ -42,16 +42,23 @@ class Exchange:
         self.query = request.query
         self.headers = request.headers
         self.body = request.body
+        self.extra_headers: dict[str, str] = {}
         self.started = False
         self.finished = False
         self._server = server
         self._writer = writer
+        self._version = request.version
         self._chunks_sent = 0
 
     @property
     def keep_alive(self) -> bool:
         """Whether the client wants to send another request on this connection."""
-        return self.headers.get("connection", "").lower() != "close"
+        return self._chunked and self.headers.get("connection", "").lower() != "close"
+
+    @property
+    def _chunked(self) -> bool:
+        """Whether the client knows chunks; HTTP/1.0 reads until the connection is closed."""
+        return self._version != "HTTP/1.0"
 
     async def reply(
         self,
@@ -71,7 +78,7 @@ class Exchange:
         self, status: int, *, content_type: str, headers: Mapping[str, str] | None = None
     ) -> None:
         """Send the head of a chunked answer at once."""
-        framing = {"Transfer-Encoding": "chunked"}
+        framing = {"Transfer-Encoding": "chunked"} if self._chunked else {}
         head = self._head(status, content_type, {**(headers or {}), **framing})
         self.started = True
         await self._write(head)
@@ -85,12 +92,12 @@ class Exchange:
         await asyncio.sleep(self._server.chunk_delay if self._chunks_sent else 0)
         self._chunks_sent += 1
         if data and self.method != "HEAD":
-            await self._write(b"%x\r\n%b\r\n" % (len(data), data))
+            await self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def finish(self) -> None:
         """Send the last chunk; the connection may then carry the next request."""
         self.finished = True
-        if self.method != "HEAD":
+        if self.method != "HEAD" and self._chunked:
             await self._write(b"0\r\n\r\n")
 
     def abort(self) -> None:
@@ -104,10 +111,11 @@ class Exchange:
         fields = {**self._server.default_headers, "Date": formatdate(usegmt=True)}
         if content_type is not None:
             fields["Content-Type"] = content_type
+        fields.update(self.extra_headers)
         fields.update(headers)
         if not self.keep_alive:
             fields["Connection"] = "close"
-        return render_head(status, fields)
+        return render_head(status, fields, self._version)
 
     async def _write(self, data: bytes) -> None:
         if self._writer.is_closing():

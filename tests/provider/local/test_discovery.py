@@ -83,8 +83,8 @@ async def test_all_addresses_are_looked_at_at_once(config_for: ConfigFor) -> Non
         seconds = time.monotonic() - started
 
         assert len(discovery.services) == 10
-        # One round to identify and one to list; the fifth would be a second server's.
-        assert seconds < 4 * latency
+        # One round to identify and one to list; one server after the other would be twenty.
+        assert seconds < 8 * latency
         await discovery.aclose()
     finally:
         for server in (*servers, *servers_too):
@@ -107,7 +107,7 @@ async def test_addresses_that_swallow_packets_cost_no_more_than_the_limit(
         reasons = [finding.reason for finding in discovery.findings]
         assert [finding.answered for finding in discovery.findings] == [False] * 3
         assert "did not accept a connection" in reasons[0]
-        assert all("was silent for" in reason for reason in reasons[1:])
+        assert all("did not answer in time" in reason for reason in reasons[1:])
         await discovery.aclose()
 
 

@@ -67,25 +67,43 @@ READ_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
 class OllamaTable(OllamaConfig, frozen=True, kw_only=True):
-    """The table `[ollama]`."""
+    """The table `[ollama]`.
+
+    Attributes:
+        endpoint: address of the server, instead of the usual ones.
+    """
 
     endpoint: str | None = None
 
 
 class LMStudioTable(LMStudioConfig, frozen=True, kw_only=True):
-    """The table `[lmstudio]`."""
+    """The table `[lmstudio]`.
+
+    Attributes:
+        endpoint: address of the server, instead of the usual ones.
+    """
 
     endpoint: str | None = None
 
 
 class LlamaCppTable(ServiceConfig, frozen=True, kw_only=True):
-    """The table `[llamacpp]`."""
+    """The table `[llamacpp]`.
+
+    Attributes:
+        endpoint: address of the server, instead of the usual ones.
+    """
 
     endpoint: str | None = None
 
 
 class EndpointTable(msgspec.Struct, frozen=True, kw_only=True):
-    """One table `[[endpoints]]`."""
+    """One table `[[endpoints]]`.
+
+    Attributes:
+        url: address of a further server.
+        service: kind of service that must be there; without it whatever proves itself.
+        name: id of the service; without it the usual one.
+    """
 
     url: str
     service: str | None = None
@@ -97,7 +115,12 @@ class EndpointTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderTable(msgspec.Struct, frozen=True, kw_only=True):
-    """The table `[provider]`."""
+    """The table `[provider]`.
+
+    Attributes:
+        default: the provider that `create_default_provider` makes: `local`, `ollama` or `lmstudio`.
+        timeout: seconds a whole call may take, for every service that has none of its own.
+    """
 
     default: str | None = None
     timeout: float | None = None

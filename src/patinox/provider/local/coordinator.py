@@ -39,6 +39,7 @@ from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
 from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceInfo
 from patinox.provider.types import (
     CompletionRequest,
@@ -124,8 +125,8 @@ class LocalProvider:
     def with_defaults(self, defaults: ModelDefaults) -> Self:
         """Return this provider with defaults that fill what a request leaves open.
 
-        It shares everything with this one and ends with it. Its own defaults win over these, and
-        what a request says wins over both.
+        It shares everything with this one and ends with it. These defaults win over those it has
+        already, and what a request says wins over both.
         """
         bound = copy.copy(self)
         bound._defaults = resolve(self._defaults, defaults)  # noqa: SLF001  the copy is our own
@@ -241,7 +242,7 @@ class LocalProvider:
         """
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
-        for choice in await self._lookup.route(request.model, embedding=True):
+        for choice in await self._route(request.model, end, embedding=True):
             provider = self._provider(choice)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             try:
@@ -310,7 +311,7 @@ class LocalProvider:
         request = fill_request(request, self._defaults)
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
-        for choice in await self._lookup.route(request.model, embedding=False):
+        for choice in await self._route(request.model, end, embedding=False):
             provider = self._provider(choice)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             streaming = provider.config.streaming if whole else True
@@ -335,6 +336,13 @@ class LocalProvider:
                 self.discovery.note_request(choice.service, None)
                 return
         raise _failed(failures)
+
+    async def _route(
+        self, model: ModelId, end: float | None, *, embedding: bool
+    ) -> tuple[Choice, ...]:
+        left = _left(self._clock, end)
+        route = self._lookup.route(model, embedding=embedding)
+        return await (route if left is None else in_time(route, left, "total", "The search"))
 
     def _provider(self, choice: Choice) -> ServiceProvider:
         known = self.discovery.known(choice.service)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import AuthenticationError, ProviderError
 from patinox.provider.local.discovery import Known, ServiceDiscovery
 from patinox.provider.local.errors import ServiceNotFound
 from patinox.provider.local.nearest import model_not_found
@@ -85,13 +85,20 @@ class ModelLookup:
 
     async def _not_found(self, wanted: ModelId) -> ProviderError:
         known = self._discovery.services
-        if not any(info.status.routable for info in known):
-            return self.nothing_runs()
+        lists = await self.lists()
         hint = wanted.provider_hint
+        alone = not any(info.status.routable for info in known)
+        for info in known:
+            said = lists.get(info.id)
+            meant = alone if hint is None else hint in {info.id, info.service_type}
+            if meant and isinstance(said, AuthenticationError):
+                said.service = info.id
+                return said
+        if alone:
+            return self.nothing_runs()
         if hint is not None and self._discovery.known(hint) is None:
             names = ", ".join(info.id for info in known)
             return ServiceNotFound(f"There is no service {hint!r} here; there are: {names}.")
-        lists = await self.lists()
         models = [info for found in lists.values() if isinstance(found, list) for info in found]
         return model_not_found(wanted, models, where=hint or "any service")
 

@@ -6,6 +6,7 @@ Dialect: `dialects/ollama.py`. API: https://github.com/ollama/ollama/blob/main/d
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ _PS = HTTPRequest(path="/api/ps")
 _DEFAULT_HOST = "registry.ollama.ai/"
 _DEFAULT_NAMESPACE = "library/"
 _AT_ONCE = 8
+_CLOUD = re.compile(r"[:-]cloud$", re.IGNORECASE)
 
 
 class _Details(msgspec.Struct):
@@ -105,6 +107,13 @@ class OllamaProvider(ServiceProvider):
         """Write a name in full but for the default host and namespace."""
         name = name.strip().casefold().removeprefix(_DEFAULT_HOST).removeprefix(_DEFAULT_NAMESPACE)
         return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+    def answers_as(self, info: ModelInfo, answered: str) -> bool:
+        """Accept the name that a model has in the cloud itself, without `cloud` in it."""
+        names = {self.normalize(info.id)}
+        if info.remote:
+            names.add(self.normalize(_CLOUD.sub("", info.id)))
+        return self.normalize(answered) in names
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:
         """Describe a cloud model, which Ollama passes on without having it in its list."""

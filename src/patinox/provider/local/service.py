@@ -27,7 +27,7 @@ from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.spec import Survey, Target
-from patinox.provider.local.transport import StreamReply, Transport
+from patinox.provider.local.transport import StreamReply, Transport, in_time
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_json
 from patinox.provider.types import (
@@ -43,7 +43,7 @@ from patinox.provider.types import (
 
 T = TypeVar("T")
 
-# How long the end of a body may take after the answer's end, so that the connection can be kept.
+# How long the end of a body may take after the answer's end, before the connection is closed.
 DRAIN = 0.1
 
 
@@ -197,7 +197,7 @@ class ServiceProvider(ABC):
             clock=self._clock,
         )
         try:
-            info = await self.resolve(request.model)
+            info = await in_time(self.resolve(request.model), *answer.limit(), self.label)
             if info.capabilities.supports_chat is False:
                 raise self._cannot(info, "does not chat", "embed")
             http = self.dialect.render_chat(
@@ -206,7 +206,10 @@ class ServiceProvider(ABC):
                 stream=streaming,
                 custom=self.config.custom_params,
             )
-            async with self.target(info) as target, self._ask_for(http, target, answer) as reply:
+            async with contextlib.AsyncExitStack() as stack:
+                entering = stack.enter_async_context(self.target(info))
+                target = await in_time(entering, *answer.limit(), self.label)
+                reply = await stack.enter_async_context(self._ask_for(http, target, answer))
                 while not answer.ended:
                     within, phase = answer.limit()
                     data = await reply.read(within=within, phase=phase)
@@ -247,15 +250,20 @@ class ServiceProvider(ABC):
         within, phase = request.timeout or self.config.timeout, "total"
         if within is None:
             within, phase = self.config.deadlines.embed + len(request.input), "embed"
+        end = self._clock() + within
         try:
-            info = await self.resolve(request.model)
+            info = await in_time(self.resolve(request.model), within, phase, self.label)
             if info.capabilities.supports_embeddings is False:
                 raise self._cannot(info, "makes no embeddings", "chat")
             http = self.dialect.render_embed(
                 request, model=self.call_name(info), custom=self.config.custom_params
             )
-            async with self.target(info) as target:
-                reply = await self.send(http, within=within, phase=phase, target=target)
+            async with contextlib.AsyncExitStack() as stack:
+                entering = stack.enter_async_context(self.target(info))
+                target = await in_time(entering, end - self._clock(), phase, self.label)
+                reply = await self.send(
+                    http, within=end - self._clock(), phase=phase, target=target
+                )
             response = self._read(
                 reply, lambda good: self.dialect.parse_embed(good, count=len(request.input))
             )

@@ -54,7 +54,9 @@ class StreamReply:
             StreamInterrupted: the connection broke.
         """
         with _explained(self._endpoint, streaming=True):
-            return await _within(self._response.content.readany(), within, phase, self._endpoint)
+            return await in_time(
+                self._response.content.readany(), within, phase, self._endpoint.authority
+            )
 
     async def whole(self, *, within: float, phase: str, budget: int = MAX_REPLY) -> HTTPReply:
         """Read the body to its end, `within` seconds and `budget` bytes.
@@ -74,13 +76,13 @@ class StreamReply:
                     raise ResponseTooLarge(msg)
 
         with _explained(self._endpoint):
-            await _within(collect(), within, phase, self._endpoint)
+            await in_time(collect(), within, phase, self._endpoint.authority)
         return HTTPReply(status=self.status, headers=self.headers, body=bytes(body))
 
     async def drain(self, *, within: float) -> None:
-        """Read on to the end of a body that should be there, so that the connection is kept.
+        """Read on to the end of a body that should be there, so that nobody is cut off in it.
 
-        What comes is thrown away; a body that goes on costs its connection and nothing else.
+        What comes is thrown away; a body that goes on is left.
         """
         with contextlib.suppress(ProviderError):
             await self.whole(within=within, phase="idle", budget=0)
@@ -126,7 +128,13 @@ class Transport:
         loop = asyncio.get_running_loop()
         end = loop.time() + within
         async with self.stream(
-            endpoint, request, within=within, connect=connect, phase=phase, api_key=api_key
+            endpoint,
+            request,
+            within=within,
+            connect=connect,
+            phase=phase,
+            api_key=api_key,
+            keep=True,
         ) as reply:
             return await reply.whole(within=end - loop.time(), phase=phase, budget=budget)
 
@@ -140,24 +148,27 @@ class Transport:
         connect: float,
         phase: str = "first_token",
         api_key: Secret | None = None,
+        keep: bool = False,
     ) -> AsyncGenerator[StreamReply]:
         """Send a request, hand out the reply once its head is there, hang up when left.
+
+        With `keep`, the connection of a body that was read to its end serves the next request.
+        llama.cpp closes each after a stream without saying so, which would fail that request.
 
         Raises:
             NetworkError: the server could not be reached, or sent no head `within` seconds.
         """
         session = self._open()
         with _explained(endpoint):
-            response = await _within(
-                _request(session, endpoint, request, connect, api_key), within, phase, endpoint
-            )
+            asked = _request(session, endpoint, request, connect, api_key, keep=keep)
+            response = await in_time(asked, within, phase, endpoint.authority)
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 msg = f"{endpoint.authority} sent a compressed reply that was not asked for."
                 raise ParseError(msg)
             yield StreamReply(response, endpoint)
         finally:
-            # Gives a connection back that was read to its end; closes any other.
+            # Gives a connection back that was read to its end and may be kept; closes any other.
             response.release()
 
     def _open(self) -> aiohttp.ClientSession:
@@ -188,10 +199,14 @@ async def _request(
     request: HTTPRequest,
     connect: float,
     api_key: Secret | None,
+    *,
+    keep: bool,
 ) -> aiohttp.ClientResponse:
     import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 
     headers = {"Content-Type": "application/json"} if request.body is not None else {}
+    if not keep:
+        headers["Connection"] = "close"
     if api_key:
         headers["Authorization"] = f"Bearer {api_key.reveal()}"
     return await session.request(
@@ -204,7 +219,12 @@ async def _request(
     )
 
 
-async def _within(work: Awaitable[T], seconds: float, phase: str, endpoint: Endpoint) -> T:
+async def in_time(work: Awaitable[T], seconds: float, phase: str, place: str) -> T:
+    """Wait `seconds` for `work` at a `place`, which is what messages call it.
+
+    Raises:
+        ServiceTimeout: it took longer; its `phase` names the limit.
+    """
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -212,7 +232,7 @@ async def _within(work: Awaitable[T], seconds: float, phase: str, endpoint: Endp
     except TimeoutError:
         if not limit.expired():
             raise
-        msg = f"{endpoint.authority} {_LATE[phase]} ({phase}, {seconds:.3g} s)."
+        msg = f"{place} {_LATE[phase]} ({phase}, {seconds:.3g} s)."
         # The caller's own limit holds for every service.
         retryable = phase != "total"
         raise ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=retryable) from None

@@ -59,7 +59,10 @@ RULES: tuple[Rule, ...] = (
         InvalidRequest,
     ),
     (r"server busy", RateLimited),
-    (r"unexpectedly stopped|has terminated|embedding request|while running the model", ServiceError),
+    (
+        r"unexpectedly stopped|has terminated|embedding request|while running the model",
+        ServiceError,
+    ),
 )
 
 

@@ -7,7 +7,6 @@ https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -316,7 +315,7 @@ def _floats(item: _Vector) -> list[float]:
     try:
         data = base64.b64decode(item.embedding, validate=True)
         return list(struct.unpack(f"<{len(data) // 4}f", data))
-    except (binascii.Error, struct.error) as error:
+    except (ValueError, struct.error) as error:
         msg = f"A vector of the reply is not base64 of 32-bit floats: {error}."
         raise ParseError(msg) from error
 

@@ -1,0 +1,295 @@
+"""The commands and their options; what each does is imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from patinox._version import __version__
+from patinox.cli.output import DONE, INTERRUPTED, USAGE, Output, ReaderGone, perform
+from patinox.cli.session import Setup
+from patinox.provider.errors import InvalidRequest
+
+NAME = "patinox"
+
+app = typer.Typer(
+    name=NAME,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+def _words(first: str | None, rest: Sequence[str] | None) -> list[str]:
+    return [word for word in (first, *(rest or ())) if word is not None]
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001  typer hands it over so
+    if asked:
+        typer.echo(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Service = Annotated[
+    str | None,
+    typer.Option(
+        "--service", "-s", metavar="NAME", help="Only this service: ollama, lmstudio, ..."
+    ),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The configuration file to read.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", help="The model: NAME or SERVICE::NAME."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="How long the whole call may take."),
+]
+System = Annotated[
+    str | None, typer.Option("--system", metavar="TEXT", help="An instruction to the model.")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", "-t", metavar="NUMBER", help="0 (sober) to 2 (wild)."),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="NUMBER", help="The longest answer, in tokens."),
+]
+NumCtx = Annotated[
+    int | None,
+    typer.Option(
+        "--num-ctx",
+        min=1,
+        metavar="NUMBER",
+        help="Length of the context, in tokens; for Ollama, ignored elsewhere.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="NUMBER", help="The same seed may give the same answer."),
+]
+First = Annotated[str | None, typer.Argument(metavar="MODEL", hidden=True)]
+Prompt = Annotated[list[str] | None, typer.Argument(metavar="PROMPT", hidden=True)]
+
+
+@app.callback()
+def patinox(
+    context: typer.Context,
+    *,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> int:
+    """Every language model running on this machine, through one door.
+
+    Without a command it shows the status.
+    """
+    del version
+    if context.invoked_subcommand is None:
+        return status(service=service, config=config, as_json=as_json)
+    # What was said before the command holds for the command.
+    said = {"service": service, "config": config, "as_json": as_json}
+    context.default_map = {context.invoked_subcommand: {k: v for k, v in said.items() if v}}
+    return DONE
+
+
+@app.command()
+def status(*, service: Service = None, config: Config = None, as_json: Json = False) -> int:
+    """Show the services on this machine and how they are."""
+    from patinox.cli.status import status as work
+
+    out = Output(as_json=as_json)
+    return perform(out, lambda: work(Setup(service, config), out))
+
+
+@app.command()
+def models(
+    *,
+    loaded: Annotated[bool, typer.Option("--loaded", help="Only those in memory.")] = False,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """List the models, what they can do and where they are."""
+    from patinox.cli.models import models as work
+
+    out = Output(as_json=as_json)
+    return perform(out, lambda: work(Setup(service, config), out, loaded=loaded))
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(metavar="MODEL", hidden=True)],
+    *,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Tell all that is known of a model, and how it is known."""
+    from patinox.cli.models import show as work
+
+    out = Output(as_json=as_json)
+    return perform(out, lambda: work(Setup(service, config), out, model))
+
+
+@app.command()
+def chat(  # noqa: PLR0913  each is an option of the command
+    first: First = None,
+    rest: Prompt = None,
+    *,
+    model: Model = None,
+    system: System = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    num_ctx: NumCtx = None,
+    seed: Seed = None,
+    timeout: Timeout = None,
+    think: Annotated[
+        bool | None,
+        typer.Option(
+            "--think/--no-think",
+            help="Show what the model thinks before it answers; on a terminal it is shown.",
+        ),
+    ] = None,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Ask a model and show its answer as it comes, or hold a conversation.
+
+    The first word is the model if it names one; with --model all words are the prompt. A prompt is
+    also read from standard input. Without any, on a terminal, it is a conversation: /help lists
+    what it knows, Ctrl-C stops an answer, Ctrl-D leaves.
+    """
+    from patinox.cli.chat import Options
+    from patinox.cli.chat import chat as work
+
+    options = Options(
+        model=model,
+        system=system,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        num_ctx=num_ctx,
+        seed=seed,
+        timeout=timeout,
+        think=think,
+    )
+    return work(Setup(service, config), Output(as_json=as_json), options, _words(first, rest))
+
+
+@app.command()
+def complete(  # noqa: PLR0913  each is an option of the command
+    first: First = None,
+    rest: Prompt = None,
+    *,
+    model: Model = None,
+    system: System = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    num_ctx: NumCtx = None,
+    seed: Seed = None,
+    timeout: Timeout = None,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Ask a model and write its whole answer, and nothing else.
+
+    The first word is the model if it names one; with --model all words are the prompt. A prompt is
+    also read from standard input.
+    """
+    from patinox.cli.chat import Options
+    from patinox.cli.chat import complete as work
+
+    options = Options(
+        model=model,
+        system=system,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        num_ctx=num_ctx,
+        seed=seed,
+        timeout=timeout,
+    )
+    return work(Setup(service, config), Output(as_json=as_json), options, _words(first, rest))
+
+
+@app.command()
+def embed(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT",
+            hidden=True,
+        ),
+    ] = None,
+    *,
+    model: Model = None,
+    timeout: Timeout = None,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Turn texts into vectors.
+
+    Each TEXT is one; without any, each line of standard input is. Each vector is a line of numbers.
+    """
+    from patinox.cli.embed import embed as work
+    from patinox.cli.embed import read_texts
+
+    out, setup = Output(as_json=as_json), Setup(service, config)
+    return perform(
+        out, lambda: work(setup, out, read_texts(texts or [], out), model=model, within=timeout)
+    )
+
+
+@app.command()
+def doctor(*, service: Service = None, config: Config = None, as_json: Json = False) -> int:
+    """Look at all that could be wrong, and say what to do."""
+    from patinox.cli.doctor import doctor as work
+    from patinox.cli.doctor import look_around
+
+    out, setup = Output(as_json=as_json), Setup(service, config)
+    return perform(out, lambda: work(setup, out, look_around(setup)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; only what nobody expected is raised."""
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(list(arguments), prog_name=NAME, standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        place = context.command_path if context else NAME
+        misuse = InvalidRequest(error.format_message(), hint=f"Next: {place} --help")
+        Output(as_json="--json" in arguments).failure(misuse)
+        return USAGE
+    except typer.Abort:  # what becomes of Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends it at once
+        return INTERRUPTED
+    except ReaderGone:
+        _silence()
+        return DONE
+    return int(code or DONE)
+
+
+def _silence() -> None:
+    """Point closed pipes at nothing: Python writes to them once more when it ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nothing, stream.fileno())
+    os.close(nothing)

@@ -1,0 +1,78 @@
+"""JSON Schemas as the inference engine reads them: whether it can, and a value that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from patinox.testing.ollama.go_json import is_list, is_object
+
+_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
+_CHOICES = ("anyOf", "oneOf", "allOf")
+
+
+def sample(schema: str | Mapping[str, Any], text: str) -> object:
+    """Return a value that a schema allows, with `text` for each string."""
+    if isinstance(schema, str):
+        return {"answer": text}
+    return _of_schema(schema, schema, text)
+
+
+def is_grammar(schema: str | Mapping[str, Any]) -> bool:
+    """Tell whether the engine can make a grammar of a schema: each type and reference is known."""
+    return isinstance(schema, str) or all(_is_known(part, schema) for part in _parts(schema))
+
+
+def _is_known(part: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    kinds: list[object] = part["type"] if is_list(part.get("type")) else [part.get("type")]
+    return all(kind is None or kind in _TYPES for kind in kinds) and (
+        "$ref" not in part or _resolved(part, root) is not None
+    )
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a schema and the schemas within."""
+    yield schema
+    within = [schema.get("items"), *schema.get("properties", {}).values()]
+    for key in (*_CHOICES, "prefixItems"):
+        within += schema.get(key, [])
+    for part in filter(is_object, within):
+        yield from _parts(part)
+
+
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    name = str(schema["$ref"]).rpartition("/")[2]
+    found: object = {**root.get("$defs", {}), **root.get("definitions", {})}.get(name)
+    return found if is_object(found) else None
+
+
+def _of_schema(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) -> object:
+    if "$ref" in schema:
+        return _of_schema(_resolved(schema, root) or {}, root, text)
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return schema["enum"][0]
+    for key in _CHOICES:
+        if key in schema:
+            return _of_schema(schema[key][0], root, text)
+    return _of_type(schema, root, text)
+
+
+def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) -> object:
+    kind: object = schema.get("type", "object" if "properties" in schema else "string")
+    match kind[0] if is_list(kind) else kind:
+        case "object":
+            properties: Mapping[str, Any] = schema.get("properties", {})
+            return {name: _of_schema(part, root, text) for name, part in properties.items()}
+        case "array":
+            item = _of_schema(schema.get("items", {}), root, text)
+            return [item] * max(1, schema.get("minItems", 1))
+        case "integer" | "number":
+            return schema.get("minimum", 0)
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case _:
+            return text

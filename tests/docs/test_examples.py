@@ -1,0 +1,74 @@
+"""The scripts in examples/ run as a user would run them."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+# What each prints, as far as it is the same in every run.
+PRINTED = {
+    "blocking": r"""
+(You said: Name three rivers\.\n){2}The same answer twice, from lmstudio""",
+    "defaults": r"""
+sober: at most 40 tokens: You said: .+
+brief: at most 10 tokens: You said: .+
+wild: temperature 1\.2, at most 10 tokens""",
+    "embed": r"""
+ollama::nomic-embed-text:latest makes vectors of 768 numbers
+(-?[01]\.\d\d  .+\n){3}""",
+    "errors": r"""
+'lmstudio::qwen/qwen3-4b-2507': answer: You said: Hello
+.+: not here, but perhaps you meant: lmstudio::qwen/qwen3-4b-2507
+'': the request is wrong: .+""",
+    "hello": r"""
+Asking lmstudio::qwen/qwen3-4b-2507 \(in memory\)
+You said: .+
+\d+ tokens, ended by stop""",
+    "list_models": r"""
+(.+\n)+ollama::gpt-oss:120b-cloud +131,072  chat tools thinking +in the cloud
+(.+\n)+ollama::nomic-embed-text:latest +2,048  embeddings""",
+    "several_servers": r"""
+ollama: Ollama \S+ at http://.+, available
+lmstudio: LM Studio \S+ at http://.+, available
+.+: answered by lmstudio, because the only service that has the model
+.+: answered by lmstudio, because asked for by name""",
+    "stream": r"""
+You said: Tell a long story about a lighthouse\.
+47 characters from lmstudio""",
+    "testing_your_code": r"""
+\.\.\.\. .*
+4 passed""",
+}
+
+
+def test_each_example_has_its_output_here() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PRINTED)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_runs_without_arguments(
+    name: str, servers: Mapping[str, str], fixture_plugin: list[str]
+) -> None:
+    plugins = {"PYTEST_ADDOPTS": " ".join(fixture_plugin)}  # for the one that starts pytest
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"],
+        env={**os.environ, **servers, **plugins},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(PRINTED[name].lstrip(), done.stdout), done.stdout
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_says_in_its_first_line_how_to_run_it(name: str) -> None:
+    first = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8").partition("\n")[0]
+    assert f"`python examples/{name}.py`" in first

@@ -1,0 +1,285 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from patinox.provider.errors import ModelMismatch, ProviderError
+from patinox.provider.local.answer import Answer, is_output
+from patinox.provider.local.config import Deadlines
+from patinox.provider.local.errors import ServiceError, StreamInterrupted
+from patinox.provider.types import (
+    ReasoningDelta,
+    ResponseFinished,
+    ResponseStarted,
+    StreamEvent,
+    TextDelta,
+    Timings,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+
+DEADLINES = Deadlines(first_token=300, idle=120)
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Script:
+    """A decoder for which each byte stands for one event; it ends with its last."""
+
+    def __init__(self, *events: StreamEvent, error: ProviderError | None = None) -> None:
+        self.ended = False
+        self._events = list(events)
+        self._error = error
+
+    def feed(self, data: bytes) -> Iterator[StreamEvent]:
+        for _ in data:
+            event = self._events.pop(0)
+            self.ended = isinstance(event, ResponseFinished)
+            yield event
+
+    def close(self) -> Iterator[StreamEvent]:
+        yield from self._events
+        if self._error:
+            raise self._error
+
+
+def answer(
+    *events: StreamEvent,
+    clock: Clock | None = None,
+    total: float | None = None,
+    error: ProviderError | None = None,
+) -> Answer:
+    return Answer(
+        service="ollama",
+        decoder=Script(*events, error=error),
+        deadlines=DEADLINES,
+        total=total,
+        clock=clock or Clock(),
+    )
+
+
+def anything(name: str) -> bool:
+    return bool(name)
+
+
+def read(
+    running: Answer, count: int = 1, same_model: Callable[[str], bool] = anything
+) -> list[StreamEvent]:
+    return list(running.events(b"x" * count, same_model=same_model))
+
+
+def read_slowly(running: Answer, clock: Clock, *passed: float) -> list[StreamEvent]:
+    """Let time pass before each event; return the last."""
+    events = list[StreamEvent]()
+    for seconds in passed:
+        clock.now += seconds
+        events = read(running)
+    return events
+
+
+START = ResponseStarted(model="m")
+CALL = ToolCallDelta(index=0, id="1", name="f", arguments="{")
+
+
+@pytest.mark.parametrize(
+    ("event", "output"),
+    [
+        (START, False),
+        (TextDelta("a"), True),
+        (ReasoningDelta("a"), True),
+        (CALL, True),
+        (ResponseFinished(), False),
+        (StreamEvent(), False),
+    ],
+)
+def test_output_is_what_the_caller_cannot_be_given_twice(
+    event: StreamEvent, *, output: bool
+) -> None:
+    assert is_output(event) is output
+
+
+def test_the_beginning_is_signed_by_the_service() -> None:
+    assert read(answer(START)) == [ResponseStarted(model="m", service="ollama")]
+
+
+def test_the_end_of_the_body_is_taken_to_the_decoder() -> None:
+    running = answer(START, TextDelta("a"), error=StreamInterrupted("Broke off."))
+    with pytest.raises(StreamInterrupted, match=r"Broke off\."):
+        list(running.events(b"", same_model=anything))
+    assert isinstance(running.failed(ServiceError("No.")), StreamInterrupted)
+
+
+def test_an_answer_has_ended_when_the_server_says_so() -> None:
+    running = answer(START, ResponseFinished())
+    read(running)
+    before = running.ended
+    read(running)
+    assert (before, running.ended) == (False, True)
+
+
+def test_another_model_than_the_one_asked_for_is_refused_before_its_text() -> None:
+    asked = list[str]()
+
+    def another(name: str) -> bool:
+        asked.append(name)
+        return False
+
+    running = answer(START, TextDelta("a"))
+    with pytest.raises(ModelMismatch, match=r"ollama answered with 'm' instead\.") as caught:
+        read(running, 2, same_model=another)
+    assert asked == ["m"]
+    assert caught.value.retryable
+    assert caught.value.hint == "See: patinox models"
+
+
+# The clocks.
+
+
+def test_until_the_first_output_its_limit_runs_from_the_request() -> None:
+    clock = Clock()
+    running = answer(START, TextDelta("a"), clock=clock)
+    assert running.limit() == (300, "first_token")
+    clock.now += 100
+    read(running)
+    assert running.limit() == (200, "first_token")
+    clock.now += 250
+    assert running.limit() == (0, "first_token")
+
+
+@pytest.mark.parametrize("event", [TextDelta("a"), ReasoningDelta("a"), CALL])
+def test_after_the_first_output_each_wait_has_the_whole_limit(event: StreamEvent) -> None:
+    clock = Clock()
+    running = answer(event, event, clock=clock)
+    for _ in range(2):
+        clock.now += 119
+        read(running)
+        assert running.limit() == (120, "idle")
+
+
+@pytest.mark.parametrize(
+    ("total", "elapsed", "limit"),
+    [
+        (400, 0, (300, "first_token")),
+        (300, 0, (300, "first_token")),
+        (299, 0, (299, "total")),
+        (50, 20, (30, "total")),
+        (50, 60, (0, "total")),
+    ],
+)
+def test_the_callers_total_is_kept_where_it_is_nearer(
+    total: float, elapsed: float, limit: tuple[float, str]
+) -> None:
+    clock = Clock()
+    running = answer(clock=clock, total=total)
+    clock.now += elapsed
+    assert running.limit() == limit
+
+
+def test_the_callers_total_holds_in_the_middle_too() -> None:
+    clock = Clock()
+    running = answer(TextDelta("a"), clock=clock, total=100)
+    read(running)
+    clock.now += 10
+    assert running.limit() == (90, "total")
+
+
+def test_durations_are_measured_here() -> None:
+    clock = Clock()
+    end = ResponseFinished(
+        finish_reason="stop",
+        usage=Usage(completion_tokens=11),
+        timings=Timings(load_seconds=2.0, prompt_seconds=0.5),
+    )
+    running = answer(START, TextDelta("a"), TextDelta("b"), end, clock=clock)
+    assert read_slowly(running, clock, 1, 2, 4, 8) == [
+        ResponseFinished(
+            finish_reason="stop",
+            usage=Usage(completion_tokens=11),
+            timings=Timings(
+                time_to_first_token=3.0,
+                total_seconds=15.0,
+                load_seconds=2.0,
+                prompt_seconds=0.5,
+                tokens_per_second=10 / 4,
+                measured_by="client",
+            ),
+        )
+    ]
+
+
+def test_the_servers_speed_goes_before_ours() -> None:
+    clock = Clock()
+    told = Timings(tokens_per_second=99.0, measured_by="server")
+    end = ResponseFinished(usage=Usage(completion_tokens=9), timings=told)
+    running = answer(TextDelta("a"), TextDelta("b"), end, clock=clock)
+    (event,) = read_slowly(running, clock, 1, 1, 1)
+    assert isinstance(event, ResponseFinished)
+    assert (event.timings.tokens_per_second, event.timings.measured_by) == (99.0, "server")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "pieces", "passed"),
+    [(None, 2, 1.0), (1, 2, 1.0), (0, 2, 1.0), (9, 0, 1.0), (9, 1, 1.0), (9, 2, 0.0)],
+    ids=["not counted", "one token", "none", "no output", "one piece", "all at once"],
+)
+def test_a_speed_that_cannot_be_measured_is_unknown(
+    tokens: int | None, pieces: int, passed: float
+) -> None:
+    clock = Clock()
+    end = ResponseFinished(usage=Usage(completion_tokens=tokens))
+    running = answer(*[TextDelta("a")] * pieces, end, clock=clock)
+    for _ in range(pieces):
+        read(running)
+        clock.now += passed
+    (event,) = read(running)
+    assert isinstance(event, ResponseFinished)
+    assert (event.timings.tokens_per_second, event.timings.measured_by) == (None, None)
+    assert event.timings.total_seconds == pieces * passed
+    assert event.timings.time_to_first_token == (0.0 if pieces else None)
+
+
+# What an error means.
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_before_any_output_an_error_is_raised_as_it_is(count: int) -> None:
+    running = answer(START)
+    read(running, count)
+    error = ServiceError("It broke.")
+    assert running.failed(error) is error
+    assert (error.service, error.retryable, error.delivered) == ("ollama", True, False)
+
+
+def test_an_error_keeps_the_service_it_names() -> None:
+    error = ServiceError("It broke.", service="lmstudio")
+    assert answer().failed(error).service == "lmstudio"
+
+
+def test_after_output_an_error_carries_it_and_nobody_else_is_asked() -> None:
+    running = answer(ReasoningDelta("Hm."), TextDelta("x" * 1500), TextDelta("y"), CALL)
+    read(running, 4)
+    cause = ServiceError("It broke.", hint="Mend it.")
+    error = running.failed(cause)
+    assert isinstance(error, StreamInterrupted)
+    assert str(error) == (
+        "ollama stopped in the middle of the answer, after 1,501 characters: It broke. Mend it."
+    )
+    assert (error.text, error.reasoning) == ("x" * 1500 + "y", "Hm.")
+    assert error.tool_calls == (ToolCall("1", "f", "{"),)
+    assert (error.service, error.retryable, error.delivered) == ("ollama", False, True)
+    assert error.__cause__ is cause
+
+
+@pytest.mark.parametrize("event", [TextDelta("a"), ReasoningDelta("a"), CALL])
+def test_any_output_counts_as_delivered(event: StreamEvent) -> None:
+    running = answer(event)
+    read(running)
+    assert running.failed(StreamInterrupted("Broke off.", retryable=True)).delivered

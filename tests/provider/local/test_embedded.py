@@ -1,0 +1,150 @@
+"""The engine inside: files as models, each loaded when it is first asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from patinox.embedded import EngineError, demo_model
+from patinox.provider.errors import RateLimited
+from patinox.provider.local.config import (
+    DiscoveryConfig,
+    EmbeddedConfig,
+    EndpointConfig,
+    LocalProviderConfig,
+    ServiceConfig,
+)
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.embedded import EmbeddedProvider
+from patinox.provider.local.errors import ModelNotFound, ServiceError
+from patinox.provider.types import CompletionRequest, EmbeddingRequest, Source, TextDelta
+from patinox.testing import OllamaEmulator, OllamaModel
+
+pytestmark = pytest.mark.engine
+
+DEMO = demo_model()
+MODEL = "patinox-tiny"
+QUESTION = CompletionRequest(MODEL, ["What is 3 + 4?"], temperature=0.0, max_tokens=32)
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[EmbeddedProvider]:
+    async with EmbeddedProvider(config=EmbeddedConfig(context_length=512)) as provider:
+        yield provider
+
+
+async def test_a_model_is_a_file_until_it_is_asked_for(embedded: EmbeddedProvider) -> None:
+    (info,) = await embedded.list_models()
+    assert (info.id, info.loaded, info.loaded_context_length) == (MODEL, False, None)
+    assert (info.demo, info.owned_by, info.context_length) == (True, "bundled", 2048)
+    assert info.sources["context_length"] is Source.MODEL_FILE
+    told = info.capabilities
+    assert (told.supports_chat, told.supports_embeddings, told.supports_vision) == (
+        True,
+        True,
+        False,
+    )
+    assert set(told.sources.values()) == {Source.MODEL_FILE}
+    assert embedded.address == "inside Patinox"
+
+    response = await embedded.complete(QUESTION)
+    assert (response.text, response.service, response.model) == ("3 + 4 = 7.", "embedded", MODEL)
+    survey = await embedded.survey()
+    assert survey.loaded == (MODEL,)
+    (info,) = await embedded.list_models()
+    assert (info.loaded, info.loaded_context_length) == (True, 512)
+
+
+async def test_one_engine_answers_chats_and_embeddings(embedded: EmbeddedProvider) -> None:
+    await embedded.complete(QUESTION)
+    engine = await embedded.pool.acquire(DEMO)
+    vectors = await embedded.embed(EmbeddingRequest(MODEL, ["a", "b"]))
+    assert (len(vectors.embeddings), vectors.embeddings.dimensions) == (2, 128)
+    assert await embedded.pool.acquire(DEMO) is engine
+
+
+async def test_leaving_stops_the_engine_even_in_the_middle() -> None:
+    provider = EmbeddedProvider(config=EmbeddedConfig(context_length=512))
+    async with provider:
+        async with provider.stream_completion(QUESTION) as stream:
+            async for event in stream:
+                if isinstance(event, TextDelta):
+                    break
+        engine = await provider.pool.acquire(DEMO)
+    async with asyncio.timeout(2):
+        await engine.wait_closed()
+    assert not engine.alive
+
+
+async def test_closing_without_a_start_starts_nothing() -> None:
+    provider = EmbeddedProvider()
+    await provider.aclose()
+    assert provider.settings == EmbeddedConfig()
+    assert EmbeddedProvider(config=ServiceConfig()).settings == EmbeddedConfig()
+
+
+async def test_a_broken_file_is_left_out_and_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF but no more")
+    (tmp_path / "good.gguf").write_bytes(DEMO.path.read_bytes())
+    config = EmbeddedConfig(model_paths=(tmp_path,))
+    async with EmbeddedProvider(config=config) as provider:
+        names = [info.id for info in await provider.list_models()]
+        assert names == ["good", MODEL]
+        with pytest.raises(ModelNotFound, match="No model 'broken'"):
+            await provider.complete(CompletionRequest("broken", ["Hello"]))
+
+
+async def test_a_file_that_cannot_be_loaded_is_the_engines_failure(tmp_path: Path) -> None:
+    data = DEMO.path.read_bytes()
+    (tmp_path / "hollow.gguf").write_bytes(data.replace(b"blk.0.attn_q", b"blk.0.attn_z"))
+    config = EmbeddedConfig(model_paths=(tmp_path,))
+    async with EmbeddedProvider(config=config) as provider:
+        with pytest.raises(ServiceError, match="'hollow' cannot be loaded") as caught:
+            await provider.complete(CompletionRequest("hollow", ["Hello"]))
+        assert caught.value.service == "embedded"
+        assert caught.value.retryable
+        assert isinstance(caught.value.__cause__, EngineError)
+
+
+async def test_no_room_for_another_engine_is_being_busy(tmp_path: Path) -> None:
+    (tmp_path / "other.gguf").write_bytes(DEMO.path.read_bytes())
+    config = EmbeddedConfig(model_paths=(tmp_path,), limit=1, context_length=512)
+    async with EmbeddedProvider(config=config) as provider:
+        await provider.list_models()
+        provider.pool._wait_seconds = 0.05  # noqa: SLF001 - a minute is long for a test
+        async with provider.pool.lease(DEMO):
+            with pytest.raises(RateLimited, match="no room for another engine"):
+                await provider.complete(CompletionRequest("other", ["Hello"]))
+
+
+async def test_the_demo_model_is_the_last_choice() -> None:
+    every = DiscoveryConfig(enabled_services=("ollama", "embedded"))
+    async with OllamaEmulator(models=[OllamaModel(name="large", size=10**12)]) as ollama:
+        config = LocalProviderConfig(
+            discovery_config=every,
+            endpoints=(EndpointConfig.parse(ollama.url),),
+            auto_discover=False,
+            monitor=False,
+        )
+        async with LocalProvider(config) as local:
+            info, _ = await local.default_model()
+            assert info.id == "large:latest"
+            assert (await local.complete(QUESTION)).service == "embedded"
+        alone = LocalProviderConfig(
+            discovery_config=DiscoveryConfig(enabled_services=("embedded",)), monitor=False
+        )
+        async with LocalProvider(alone) as local:
+            info, why = await local.default_model()
+            assert (info.id, why) == (MODEL, "only the demo model is here")
+
+
+async def test_it_is_called_in_for_a_model_that_no_server_has() -> None:
+    async with OllamaEmulator(models=()) as ollama:
+        config = LocalProviderConfig(
+            endpoints=(EndpointConfig.parse(ollama.url),), auto_discover=False, monitor=False
+        )
+        async with LocalProvider(config) as local:
+            assert local.available_services() == ["ollama"]
+            assert (await local.complete(QUESTION)).text == "3 + 4 = 7."
+            assert local.available_services() == ["ollama", "embedded"]

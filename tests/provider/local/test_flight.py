@@ -1,0 +1,173 @@
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from patinox.provider.local.flight import SingleFlight
+
+
+class Work:
+    """Work that goes on until it is released; it counts its runs and their ends."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.started = 0
+        self.ended = list[str]()
+        self.release = asyncio.Event()
+        self.error = error
+
+    async def __call__(self) -> None:
+        self.started += 1
+        try:
+            await self.release.wait()
+            if self.error:
+                raise self.error
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
+        self.ended.append("done")
+
+
+async def turn() -> None:
+    """Let everything that can run do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def flight(work: Callable[[], Coroutine[None, None, None]]) -> SingleFlight:
+    return SingleFlight(work)
+
+
+async def test_everybody_who_asks_meanwhile_gets_one_run() -> None:
+    work = Work()
+    single = flight(work)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(single.run())
+        await turn()
+        assert work.started == 1
+        work.release.set()
+    assert (work.started, work.ended) == (1, ["done"])
+
+
+async def test_nothing_runs_before_somebody_asks() -> None:
+    work = Work()
+    single = flight(work)
+    await turn()
+    await single.aclose()
+    assert work.started == 0
+
+
+async def test_who_asks_afterwards_gets_a_new_run() -> None:
+    work = Work()
+    work.release.set()
+    single = flight(work)
+    await single.run()
+    await single.run()
+    assert work.started == 2
+
+
+async def test_everybody_gets_the_error_and_the_next_run_is_new() -> None:
+    error = ValueError("It broke.")
+    work = Work(error)
+    single = flight(work)
+    waiting = [asyncio.ensure_future(single.run()) for _ in range(3)]
+    await turn()
+    work.release.set()
+    assert await asyncio.gather(*waiting, return_exceptions=True) == [error] * 3
+    work.error = None
+    await single.run()
+    assert (work.started, work.ended) == (2, ["done"])
+
+
+async def test_a_caller_who_leaves_takes_the_run_from_nobody() -> None:
+    work = Work()
+    single = flight(work)
+    first, second = (asyncio.ensure_future(single.run()) for _ in range(2))
+    await turn()
+    first.cancel()
+    await turn()
+    assert first.cancelled()
+    assert not second.done()
+    work.release.set()
+    await second
+    assert (work.started, work.ended) == (1, ["done"])
+
+
+async def test_a_run_that_all_have_left_goes_on_and_its_error_is_no_scandal() -> None:
+    reported = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    work = Work(ValueError("It broke."))
+    single = flight(work)
+    alone = asyncio.ensure_future(single.run())
+    await turn()
+    alone.cancel()
+    await turn()
+    work.release.set()
+    await turn()
+    assert work.started == 1
+    del single, alone
+    await turn()
+    assert reported == []
+
+
+async def test_closing_stops_the_run_and_waits_for_its_end() -> None:
+    work = Work()
+    single = flight(work)
+    waiting = asyncio.ensure_future(single.run())
+    await turn()
+    await single.aclose()
+    assert work.ended == ["cancelled"]
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await single.aclose()
+
+
+async def test_closing_does_not_raise_what_the_run_raises() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError
+
+    single = flight(stubborn)
+    waiting = asyncio.ensure_future(single.run())
+    await turn()
+    await single.aclose()
+    with pytest.raises(ValueError, match=r"^$"):
+        await waiting
+
+
+async def test_a_run_that_was_stopped_before_it_began_is_not_waited_for_again() -> None:
+    work = Work()
+    single = flight(work)
+    waiting = asyncio.ensure_future(single.run())
+    await asyncio.sleep(0)  # the run is there, but had no turn yet
+    await single.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert work.started == 0
+    work.release.set()
+    await single.run()
+    assert work.ended == ["done"]
+
+
+async def test_who_is_cancelled_while_closing_is_cancelled() -> None:
+    leave = asyncio.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await leave.wait()
+
+    single = flight(slow)
+    waiting = asyncio.ensure_future(single.run())
+    await turn()
+    closing = asyncio.ensure_future(single.aclose())
+    await turn()
+    closing.cancel()
+    await turn()
+    assert closing.cancelled()
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -1,0 +1,399 @@
+"""Ollama in its own language: facts from `/api/show`, thinking, tools, numbers, its errors."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from patinox.provider.errors import (
+    AuthenticationError,
+    CloudModelRefused,
+    ContextLengthExceeded,
+)
+from patinox.provider.local.config import OllamaConfig
+from patinox.provider.local.errors import ModelNotLoaded, ServiceUnavailable, StreamInterrupted
+from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.types import (
+    CompletionMessage,
+    CompletionRequest,
+    EmbeddingRequest,
+    ModelInfo,
+    QualityTier,
+    ReasoningDelta,
+    Source,
+    SpeedTier,
+    TextDelta,
+    ToolCall,
+)
+from patinox.testing import (
+    EmulatedServer,
+    Exchange,
+    OllamaAnswer,
+    OllamaEmulator,
+    OllamaModel,
+    OllamaPrompt,
+    OllamaToolCall,
+)
+
+CALLS = (
+    OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),
+    OllamaToolCall("get_time", {}),
+)
+
+
+async def listed(server: OllamaEmulator) -> dict[str, ModelInfo]:
+    async with OllamaProvider(server.url) as ollama:
+        return {info.id: info for info in await ollama.list_models()}
+
+
+def instead(path: str, status: int, body: bytes) -> Callable[[Exchange], Awaitable[bool]]:
+    async def fault(exchange: Exchange) -> bool:
+        if exchange.path != path:
+            return False
+        await exchange.reply(status, body)
+        return True
+
+    return fault
+
+
+def sent(server: EmulatedServer, path: str) -> list[Any]:
+    return [seen.json for seen in server.requests if seen.path == path]
+
+
+# What its models are.
+
+
+@pytest.mark.parametrize("version", ["0.24.0", "0.33.0"])
+async def test_facts_come_from_the_server_in_every_version(version: str) -> None:
+    async with OllamaEmulator(version=version) as server:
+        models = await listed(server)
+
+    told = {
+        name: (
+            info.capabilities.supports_chat,
+            info.capabilities.supports_embeddings,
+            info.capabilities.supports_vision,
+            info.capabilities.supports_tools,
+            info.capabilities.supports_thinking,
+        )
+        for name, info in models.items()
+    }
+    assert told == {
+        "gpt-oss:120b-cloud": (True, False, False, True, True),
+        "llama3.2:3b": (True, False, False, True, False),
+        "llava:7b": (True, False, True, False, False),
+        "nomic-embed-text:latest": (False, True, False, False, False),
+        "qwen3:4b": (True, False, False, True, True),
+    }
+    for info in models.values():
+        assert info.capabilities.source("supports_vision") is Source.SERVER
+        assert info.loaded is False
+        assert info.loaded_context_length is None
+    qwen = models["qwen3:4b"]
+    assert qwen.context_length == qwen.capabilities.max_tokens == 262144
+    assert qwen.sources["context_length"] is Source.SERVER
+    assert (qwen.architecture, qwen.quantization, qwen.format) == ("qwen3", "Q4_K_M", "gguf")
+    assert (qwen.parameter_count, qwen.size_bytes) == (4_000_000_000, 2_620_788_019)
+    assert qwen.digest is not None
+    assert qwen.created is not None
+    assert qwen.capabilities.quality_tier is QualityTier.BASIC
+    assert qwen.capabilities.speed_tier is SpeedTier.FAST
+
+
+async def test_what_is_in_memory_and_with_which_context() -> None:
+    models = [OllamaModel(name="a", loaded=True), OllamaModel(name="b")]
+    async with OllamaEmulator(models=models, context_length=8192) as server:
+        found = await listed(server)
+
+    assert (found["a:latest"].loaded, found["a:latest"].loaded_context_length) == (True, 8192)
+    assert found["a:latest"].sources["loaded_context_length"] is Source.SERVER
+    assert (found["b:latest"].loaded, found["b:latest"].loaded_context_length) == (False, None)
+
+
+async def test_a_name_is_the_last_resort_and_is_marked() -> None:
+    bare = b'{"models":[{"name":"bge-small"},{"name":"llava:7b"},{"name":"plain"}]}'
+    async with OllamaEmulator(models=()) as server:
+        server.faults += [instead("/api/tags", 200, bare), instead("/api/show", 200, b"{}")]
+        found = await listed(server)
+
+    embedder = found["bge-small"].capabilities
+    assert (embedder.supports_embeddings, embedder.supports_chat) == (True, False)
+    assert embedder.source("supports_embeddings") is Source.NAME
+    seeing = found["llava:7b"].capabilities
+    assert (seeing.supports_vision, seeing.source("supports_vision")) == (True, Source.NAME)
+    assert seeing.supports_chat is None
+    assert found["plain"].capabilities.sources == {}
+    assert found["plain"].context_length is None
+
+
+@pytest.mark.parametrize("body", [b'{"models":null}', b'{"models":[]}'], ids=["null", "empty"])
+async def test_a_server_without_models_has_none(body: bytes) -> None:
+    async with OllamaEmulator() as server:
+        server.faults.append(instead("/api/tags", 200, body))
+        assert await listed(server) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b'{"error":"model \'x\' not found"}'), (500, b"boom"), (200, b"no json")],
+    ids=["gone", "failed", "garbled"],
+)
+async def test_a_model_that_cannot_be_shown_does_not_hide_the_others(
+    status: int, body: bytes
+) -> None:
+    async with OllamaEmulator() as server:
+        server.faults.append(instead("/api/show", status, body))
+        found = await listed(server)
+
+    assert len(found) == 5
+    assert found["qwen3:4b"].architecture == "qwen3"
+    # Since 0.30 the list itself tells a part.
+    assert found["qwen3:4b"].capabilities.supports_thinking
+    assert found["qwen3:4b"].context_length == 262144
+
+
+async def test_what_does_not_change_is_asked_for_once() -> None:
+    async with (
+        OllamaEmulator() as server,
+        OllamaProvider(server.url, OllamaConfig(cache_ttl=0.0)) as ollama,
+    ):
+        first = await ollama.list_models()
+        second = await ollama.list_models()
+        assert first == second
+        assert len(sent(server, "/api/show")) == 5
+        server._store.add(OllamaModel(name="qwen3:4b", digest="ab" * 32))  # noqa: SLF001
+        third = {info.id: info for info in await ollama.list_models()}
+        assert len(sent(server, "/api/show")) == 6
+        assert third["qwen3:4b"].capabilities.supports_thinking is False
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny",
+        "tiny:latest",
+        "TINY",
+        "library/tiny",
+        "registry.ollama.ai/library/tiny:latest",
+        " tiny ",
+    ],
+)
+async def test_the_many_names_of_one_model(name: str) -> None:
+    async with (
+        OllamaEmulator(models=[OllamaModel(name="tiny", reply="Hi.")]) as server,
+        OllamaProvider(server.url) as ollama,
+    ):
+        response = await ollama.complete(CompletionRequest(name, ["Hello"]))
+        assert (response.text, response.model) == ("Hi.", "tiny:latest")
+        assert sent(server, "/api/chat")[0]["model"] == "tiny:latest"
+        assert await ollama.supports_model(name)
+        assert not await ollama.supports_model(f"{name.strip()}x")
+        assert await ollama.model_capabilities("ollama::tiny") is not None
+        assert await ollama.model_capabilities("lmstudio::tiny") is None
+
+
+# Answers.
+
+
+async def test_thinking_has_a_place_of_its_own() -> None:
+    thinker = OllamaModel(
+        name="t",
+        capabilities=("completion", "thinking"),
+        reply=OllamaAnswer("The answer is 7.", thinking="Three and four."),
+    )
+    async with OllamaEmulator(models=[thinker]) as server, OllamaProvider(server.url) as ollama:
+        async with ollama.stream_completion(CompletionRequest("t", ["3 + 4?"])) as stream:
+            events = [event async for event in stream]
+        response = stream.response
+
+        assert (response.reasoning, response.text) == ("Three and four.", "The answer is 7.")
+        kinds = [type(event) for event in events if isinstance(event, ReasoningDelta | TextDelta)]
+        assert kinds == [ReasoningDelta] * 3 + [TextDelta] * 4
+        whole = await ollama.complete(CompletionRequest("t", ["3 + 4?"]))
+        assert whole.choices == response.choices
+
+
+@pytest.mark.parametrize("path", ["rendered", "native"])
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_tool_calls_come_whole_on_both_paths(path: Any, streaming: bool) -> None:  # noqa: ANN401, FBT001
+    caller = OllamaModel(
+        name="caller",
+        capabilities=("completion", "tools"),
+        path=path,
+        reply=OllamaAnswer("Checking.", tool_calls=CALLS),
+    )
+    request = CompletionRequest("caller", ["Weather?"])
+    async with (
+        OllamaEmulator(models=[caller]) as server,
+        OllamaProvider(server.url, OllamaConfig(streaming=streaming)) as ollama,
+    ):
+        response = await ollama.complete(request)
+
+    assert response.finish_reason == "tool_calls"
+    assert response.text == "Checking."
+    assert [call.name for call in response.tool_calls] == ["get_weather", "get_time"]
+    assert [json.loads(call.arguments) for call in response.tool_calls] == [
+        {"city": "Paris", "days": 2},
+        {},
+    ]
+    assert len({call.id for call in response.tool_calls}) == 2
+    assert all(call.id for call in response.tool_calls)
+
+
+async def test_a_result_of_a_tool_goes_back_to_its_call() -> None:
+    seen: list[OllamaPrompt] = []
+
+    def reply(prompt: OllamaPrompt) -> str:
+        seen.append(prompt)
+        return "Sunny."
+
+    caller = OllamaModel(name="caller", capabilities=("completion", "tools"), reply=reply)
+    turns = [
+        CompletionMessage.user("Weather?"),
+        CompletionMessage(
+            role="assistant", tool_calls=(ToolCall("call_1", "get_weather", '{"city": "Oslo"}'),)
+        ),
+        CompletionMessage(role="tool", content="12 C", tool_call_id="call_1", name="get_weather"),
+    ]
+    async with OllamaEmulator(models=[caller]) as server, OllamaProvider(server.url) as ollama:
+        assert (await ollama.complete(CompletionRequest("caller", turns))).text == "Sunny."
+        _, asked, answered = sent(server, "/api/chat")[0]["messages"]
+
+    assert asked["tool_calls"][0]["function"]["arguments"] == {"city": "Oslo"}
+    assert (answered["tool_call_id"], answered["tool_name"]) == ("call_1", "get_weather")
+    assert len(seen) == 1
+
+
+async def test_numbers_are_the_servers_and_absent_ones_stay_absent() -> None:
+    model = OllamaModel(name="m", reply="One two three.")
+    async with OllamaEmulator(models=[model]) as server, OllamaProvider(server.url) as ollama:
+        response = await ollama.complete(CompletionRequest("m", ["Count to three."]))
+        assert response.usage.completion_tokens == 3
+        assert response.usage.prompt_tokens
+        assert response.usage.cached_tokens is None
+        assert response.timings.measured_by == "server"
+        assert response.timings.tokens_per_second
+        assert response.timings.load_seconds is not None
+        assert response.timings.prompt_seconds is not None
+        assert response.created is not None
+
+        done = b'{"model":"m","message":{"role":"assistant","content":"Hi"},"done":true}\n'
+        server.faults.append(instead("/api/chat", 200, done))
+        bare = await ollama.complete(CompletionRequest("m", ["Hello"]))
+        assert (bare.usage.prompt_tokens, bare.usage.completion_tokens) == (None, None)
+        assert bare.usage.total_tokens is None
+        assert bare.finish_reason is None
+        assert bare.created is None
+        timings = bare.timings
+        assert (timings.tokens_per_second, timings.measured_by) == (None, None)
+        assert (timings.load_seconds, timings.prompt_seconds) == (None, None)
+
+
+async def test_the_callers_options_arrive_and_typed_ones_win() -> None:
+    config = OllamaConfig(custom_params={"num_ctx": 2048, "temperature": 2.0, "top_k": 5})
+    async with OllamaEmulator() as server, OllamaProvider(server.url, config) as ollama:
+        request = CompletionRequest(
+            "llama3.2:3b",
+            ["Hello"],
+            temperature=0.5,
+            max_tokens=3,
+            top_p=0.9,
+            stop="!",
+            seed=7,
+            options={"top_k": 6},
+        )
+        await ollama.complete(request)
+        (body,) = sent(server, "/api/chat")
+
+    assert body["options"] == {
+        "num_ctx": 2048,
+        "temperature": 0.5,
+        "top_k": 6,
+        "num_predict": 3,
+        "top_p": 0.9,
+        "stop": ["!"],
+        "seed": 7,
+    }
+
+
+async def test_a_stream_without_done_is_an_interruption_with_its_text() -> None:
+    model = OllamaModel(name="m", reply=OllamaAnswer("Once upon", finished=False))
+    async with OllamaEmulator(models=[model]) as server, OllamaProvider(server.url) as ollama:
+        with pytest.raises(StreamInterrupted, match="without saying that it is done") as caught:
+            await ollama.complete(CompletionRequest("m", ["Tell"]))
+        assert caught.value.text == "Once upon"
+        assert caught.value.delivered
+
+
+async def test_a_mere_load_is_no_answer() -> None:
+    loaded = b'{"model":"llama3.2:3b","message":{"content":""},"done":true,"done_reason":"load"}\n'
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(instead("/api/chat", 200, loaded))
+        with pytest.raises(ModelNotLoaded, match="mere load"):
+            await ollama.complete(CompletionRequest("llama3.2:3b", ["Hello"]))
+
+
+# Its errors.
+
+
+async def test_a_prompt_that_is_too_long_tells_both_lengths() -> None:
+    model = OllamaModel(name="m", path="native", context_length=8)
+    async with OllamaEmulator(models=[model]) as server, OllamaProvider(server.url) as ollama:
+        with pytest.raises(ContextLengthExceeded) as caught:
+            await ollama.complete(CompletionRequest("m", ["word " * 50]))
+        assert caught.value.context_tokens == 8
+        assert caught.value.prompt_tokens is not None
+        assert caught.value.prompt_tokens > 8
+
+
+@pytest.mark.parametrize(
+    ("cloud", "kind"),
+    [("signed-out", AuthenticationError), ("disabled", CloudModelRefused)],
+)
+async def test_a_cloud_that_does_not_answer_says_why(cloud: Any, kind: type[Exception]) -> None:  # noqa: ANN401
+    async with (
+        OllamaEmulator(cloud=cloud) as server,
+        OllamaProvider(server.url, OllamaConfig(allow_cloud=True)) as ollama,
+    ):
+        with pytest.raises(kind):
+            await ollama.complete(CompletionRequest("gpt-oss:120b-cloud", ["Hi"]))
+
+
+@pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "gpt-oss:120b:cloud", "GPT-OSS:120b-Cloud"])
+async def test_an_allowed_cloud_model_answers_under_the_name_it_has_there(name: str) -> None:
+    async with (
+        OllamaEmulator(cloud="signed-in") as server,
+        OllamaProvider(server.url, OllamaConfig(allow_cloud=True)) as ollama,
+    ):
+        response = await ollama.complete(CompletionRequest(name, ["Hi"]))
+        assert response.model.casefold().startswith("gpt-oss:120b")
+
+
+async def test_a_dead_server_is_told_by_its_address(free_port: int) -> None:
+    async with OllamaProvider(f"127.0.0.1:{free_port}") as ollama:
+        with pytest.raises(ServiceUnavailable, match=f"127.0.0.1:{free_port}.*nothing listens"):
+            await ollama.list_models()
+
+
+# Vectors.
+
+
+async def test_vectors_are_counted_and_may_be_shortened() -> None:
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        response = await ollama.embed(
+            EmbeddingRequest("nomic-embed-text", ["one two", "three"], dimensions=16)
+        )
+        assert (len(response.embeddings), response.embeddings.dimensions) == (2, 16)
+        assert response.usage.prompt_tokens == response.usage.total_tokens == 3
+        assert response.normalized
+        assert sent(server, "/api/embed")[0]["truncate"] is False
+
+
+def test_its_repr_shows_where_it_is_and_no_key() -> None:
+    ollama = OllamaProvider("localhost:1", OllamaConfig(api_key="hidden-key"))  # type: ignore[arg-type]
+    assert repr(ollama) == "<OllamaProvider ollama at http://127.0.0.1:1>"
+    assert "hidden" not in repr(ollama.config)

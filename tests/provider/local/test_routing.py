@@ -1,0 +1,204 @@
+from itertools import permutations
+
+import pytest
+
+from patinox.provider.local.routing import Candidate, Choice, pick_default, plan
+from patinox.provider.local.types import LocalService, ServiceInfo, ServiceStatus
+from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo
+
+UP, SHAKY = ServiceStatus.AVAILABLE, ServiceStatus.DEGRADED
+WARMING, DOWN = ServiceStatus.WARMING, ServiceStatus.UNAVAILABLE
+LOCKED, UNKNOWN = ServiceStatus.UNAUTHORIZED, ServiceStatus.UNKNOWN
+ANY = ModelId("m")
+
+
+def at(
+    service: str,
+    status: ServiceStatus = UP,
+    *,
+    rank: int = 0,
+    loaded: bool | None = None,
+    remote: bool = False,
+) -> Candidate:
+    """A service, spelled `type` or `type@place`, that has the model."""
+    info = ServiceInfo(
+        id=service,
+        service_type=service.partition("@")[0],
+        label=service,
+        endpoint="http://x",
+        status=status,
+    )
+    model = ModelInfo(id="m", service=service, loaded=loaded, remote=remote)
+    return Candidate(service=info, model=model, rank=rank)
+
+
+CASES: dict[str, tuple[str, list[Candidate], list[tuple[str, str]]]] = {
+    "nobody": ("auto", [], []),
+    "one": ("auto", [at("ollama")], [("ollama", "the only service that has the model")]),
+    "one that is down": (
+        "ollama",
+        [at("ollama", DOWN)],
+        [("ollama", "the only service that has the model")],
+    ),
+    "the usual order": (
+        "auto",
+        [at("lmstudio", rank=2), at("ollama", rank=1)],
+        [("ollama", "is available"), ("lmstudio", "is available")],
+    ),
+    "two of a kind": (
+        "auto",
+        [at("ollama@b"), at("ollama@a")],
+        [("ollama@a", "is available"), ("ollama@b", "is available")],
+    ),
+    "in memory before the usual order": (
+        "auto",
+        [at("ollama", rank=1, loaded=False), at("lmstudio", rank=2, loaded=True)],
+        [("lmstudio", "has the model in memory"), ("ollama", "is available")],
+    ),
+    "preferred before in memory": (
+        "ollama",
+        [at("ollama"), at("lmstudio", loaded=True)],
+        [("ollama", "preferred"), ("lmstudio", "has the model in memory")],
+    ),
+    "preferred by its id": (
+        "ollama@b",
+        [at("ollama@a"), at("ollama@b")],
+        [("ollama@b", "preferred"), ("ollama@a", "is available")],
+    ),
+    "health before preferred": (
+        "ollama",
+        [at("ollama", SHAKY, loaded=True), at("lmstudio")],
+        [("lmstudio", "is available"), ("ollama", "preferred")],
+    ),
+    "every state of health": (
+        "auto",
+        [
+            at("e", LOCKED),
+            at("d", DOWN),
+            at("c", WARMING),
+            at("b", SHAKY),
+            at("a"),
+            at("f", UNKNOWN),
+        ],
+        [
+            ("a", "is available"),
+            ("b", "is degraded"),
+            ("c", "is warming"),
+            ("d", "is unavailable"),
+            ("e", "is unauthorized"),
+            ("f", "is unknown"),
+        ],
+    ),
+    "this machine before the cloud": (
+        "ollama",
+        [at("ollama", loaded=True, remote=True), at("lmstudio", DOWN)],
+        [("lmstudio", "is unavailable"), ("ollama", "preferred")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("preference", "candidates", "expected"), CASES.values(), ids=CASES)
+def test_who_is_asked_first_and_why(
+    preference: str, candidates: list[Candidate], expected: list[tuple[str, str]]
+) -> None:
+    wanted = tuple(
+        Choice(service=service, model=ModelId("m", service), reason=reason)
+        for service, reason in expected
+    )
+    for order in permutations(candidates[:4]):
+        assert plan(ANY, [*order, *candidates[4:]], preference=preference) == wanted
+
+
+@pytest.mark.parametrize(
+    ("hint", "services"),
+    [
+        ("ollama", ["ollama", "ollama@b"]),
+        ("ollama@b", ["ollama@b"]),
+        ("lmstudio", ["lmstudio"]),
+        ("llamacpp", []),
+    ],
+)
+def test_who_is_asked_for_by_name_is_asked_alone(hint: str, services: list[str]) -> None:
+    candidates = [at("ollama@b", rank=3), at("lmstudio", loaded=True), at("ollama", rank=1)]
+    choices = plan(ModelId("m", hint), candidates, preference="lmstudio")
+    assert [choice.service for choice in choices] == services
+    assert {choice.reason for choice in choices} <= {"asked for by name"}
+
+
+def test_nobody_is_preferred_unless_told() -> None:
+    candidates = [at("lmstudio", rank=2), at("ollama", rank=1)]
+    assert plan(ANY, candidates) == plan(ANY, candidates, preference=LocalService.AUTO)
+
+
+def model(
+    name: str,
+    *,
+    service: str = "up",
+    chat: bool | None = True,
+    loaded: bool | None = None,
+    size: int | None = None,
+    parameters: int | None = None,
+    remote: bool = False,
+    demo: bool = False,
+) -> ModelInfo:
+    return ModelInfo(
+        id=name,
+        service=service,
+        capabilities=ModelCapabilities(supports_chat=chat),
+        loaded=loaded,
+        size_bytes=size,
+        parameter_count=parameters,
+        remote=remote,
+        demo=demo,
+    )
+
+
+HEALTH = {"up": UP, "shaky": SHAKY, "warming": WARMING, "down": DOWN, "locked": LOCKED}
+SMALLEST, MEMORY = "the smallest chat model", "in memory"
+DEFAULTS: dict[str, tuple[list[ModelInfo], tuple[str, str] | None]] = {
+    "nothing": ([], None),
+    "in memory before smaller": (
+        [model("small", size=1), model("big", size=9, loaded=True)],
+        ("big", MEMORY),
+    ),
+    "the smallest in memory": (
+        [model("b", size=2, loaded=True), model("a", size=9, loaded=True), model("c", size=1)],
+        ("b", MEMORY),
+    ),
+    "the smallest": ([model("a", size=9), model("b", size=2)], ("b", SMALLEST)),
+    "by parameters where no size is told": (
+        [model("a", size=9), model("b", parameters=2), model("c")],
+        ("b", SMALLEST),
+    ),
+    "nothing is a size": ([model("a", size=1), model("b", size=0)], ("b", SMALLEST)),
+    "by name where nothing decides": ([model("b"), model("a")], ("a", SMALLEST)),
+    "known to chat before perhaps": (
+        [model("perhaps", chat=None, size=1), model("surely", size=9)],
+        ("surely", SMALLEST),
+    ),
+    "perhaps before none": ([model("perhaps", chat=None)], ("perhaps", SMALLEST)),
+    "an embedding model never": ([model("embed", chat=False, loaded=True, size=1)], None),
+    "a cloud model never": ([model("cloud", remote=True, loaded=True, size=1)], None),
+    "the toy last": (
+        [model("toy", demo=True, loaded=True, size=1), model("perhaps", chat=None, size=9)],
+        ("perhaps", SMALLEST),
+    ),
+    "the toy alone": (
+        [model("toy", demo=True, loaded=True), model("cloud", remote=True)],
+        ("toy", "only the demo model is here"),
+    ),
+    "a service that is not well": ([model("a", service="shaky")], ("a", SMALLEST)),
+    "a service that is warming": ([model("a", service="warming")], ("a", SMALLEST)),
+    "a service that is down": ([model("a", service="down", loaded=True)], None),
+    "a service that wants a key": ([model("a", service="locked", loaded=True)], None),
+    "a service nobody knows": ([model("a", service="elsewhere", loaded=True)], None),
+}
+
+
+@pytest.mark.parametrize(("models", "expected"), DEFAULTS.values(), ids=DEFAULTS)
+def test_which_model_is_used_where_none_is_named(
+    models: list[ModelInfo], expected: tuple[str, str] | None
+) -> None:
+    for order in permutations(models):
+        found = pick_default(order, HEALTH)
+        assert (found and (found[0].id, found[1])) == expected

@@ -1,0 +1,195 @@
+"""The blocking face: the same names, on one loop in one thread, which ends with the last user."""
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from patinox.provider.base import CompletionStream
+from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
+from patinox.provider.local.sync import SyncCompletionStream, SyncLocalProvider
+from patinox.provider.types import CompletionRequest, EmbeddingRequest
+from patinox.testing import OllamaEmulator
+
+ConfigFor = Callable[..., LocalProviderConfig]
+CHAT = CompletionRequest("llama3.2:3b", ["One two three."])
+# What only a program with a loop of its own can use.
+ASYNC_ONLY = {"discovery"}
+
+
+@pytest.fixture
+def blocking_ollama() -> Iterator[OllamaEmulator]:
+    with OllamaEmulator().run_in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+def slow() -> Iterator[OllamaEmulator]:
+    with OllamaEmulator(chunk_delay=5.0).run_in_thread() as server:
+        yield server
+
+
+def names(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_it_has_the_same_names() -> None:
+    assert names(SyncLocalProvider) == names(LocalProvider) - ASYNC_ONLY
+    assert names(SyncCompletionStream) == names(CompletionStream)
+
+
+@pytest.mark.parametrize("name", sorted(names(LocalProvider) - ASYNC_ONLY))
+def test_it_has_the_same_signatures(name: str) -> None:
+    ours = inspect.getattr_static(SyncLocalProvider, name)
+    theirs = inspect.getattr_static(LocalProvider, name)
+    if isinstance(theirs, property):
+        assert isinstance(ours, property)
+        assert inspect.signature(ours.fget) == inspect.signature(theirs.fget)  # type: ignore[arg-type]
+    elif callable(theirs):
+        returns = {CompletionStream.__name__: SyncCompletionStream.__name__}
+        expected = inspect.signature(theirs)
+        said = str(expected.return_annotation)
+        assert str(inspect.signature(ours)) == str(
+            expected.replace(return_annotation=returns.get(said, said))
+        )
+        assert not inspect.iscoroutinefunction(ours)
+    else:
+        assert ours == theirs
+
+
+def test_everything_works_where_nothing_is_async(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    local = SyncLocalProvider(config_for(blocking_ollama))
+    assert repr(local) == "<SyncLocalProvider: not entered>"
+    with local:
+        assert local.available_services() == ["ollama"]
+        assert repr(local) == "<SyncLocalProvider 1 services: 1 available | 5 models>"
+        response = local.complete(CHAT)
+        assert response.finish_reason == "stop"
+        with local.stream_completion(CHAT) as stream:
+            text = "".join(event.text for event in stream)
+            assert stream.response.text == stream.text == text == response.text
+        with local.stream_completion(CHAT) as stream:
+            assert stream.collect().choices == response.choices
+        assert len(local.list_models()) == 5
+        vectors = local.embed(EmbeddingRequest("nomic-embed-text", ["a", "b"]))
+        assert len(vectors.embeddings) == 2
+        assert local.supports_model("qwen3:4b")
+        info = local.find_model("qwen3")
+        assert info is None
+        told = local.model_capabilities("qwen3:4b")
+        assert told is not None
+        assert told.supports_thinking
+        found, why = local.default_model()
+        assert (found.id, why) == ("llama3.2:3b", "the smallest chat model")
+        local.refresh_services()
+        service = local.get_service_info("ollama")
+        assert (service,) == local.services
+        assert local.ollama is not None
+        assert local.lmstudio is None
+        assert not local.config.monitor
+        with pytest.raises(ModelNotFound):
+            local.complete(CompletionRequest("nothing", ["Hello"]))
+
+
+def test_many_threads_may_use_one(blocking_ollama: OllamaEmulator, config_for: ConfigFor) -> None:
+    with (
+        SyncLocalProvider(config_for(blocking_ollama)) as local,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        requests = [CompletionRequest("llama3.2:3b", [f"number {n}"]) for n in range(16)]
+        texts = [response.text for response in pool.map(local.complete, requests)]
+        assert texts == [f"You said: number {n}" for n in range(16)]
+
+
+def test_leaving_a_stream_early_hangs_up(slow: OllamaEmulator, config_for: ConfigFor) -> None:
+    with SyncLocalProvider(config_for(slow)) as local:
+        with local.stream_completion(CHAT) as stream:
+            for event in stream:
+                if event.text:
+                    break
+        assert stream.text == "You"
+        end = time.monotonic() + 1
+        while not slow.client_gone and time.monotonic() < end:
+            time.sleep(0.001)
+        assert slow.client_gone == 1
+
+
+def test_two_providers_share_a_thread_and_the_last_stops_it(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    before = threading.active_count()
+    with SyncLocalProvider(config_for(blocking_ollama)) as first:
+        first.list_models()
+        with SyncLocalProvider(config_for(blocking_ollama)) as second:
+            assert second.complete(CHAT).text == first.complete(CHAT).text
+            assert first._running is second._running  # noqa: SLF001 - the thread's portal
+        assert first.complete(CHAT).text
+    end = time.monotonic() + 2
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.001)
+    assert threading.active_count() == before
+
+
+async def test_in_a_running_loop_it_says_how_to_write_it_there(config_for: ConfigFor) -> None:
+    local = SyncLocalProvider(config_for())
+    with pytest.raises(RuntimeError, match="async with LocalProvider"):
+        local.__enter__()
+    with pytest.raises(RuntimeError, match="async with LocalProvider"):
+        local.complete(CHAT)
+    with pytest.raises(RuntimeError, match="async with LocalProvider"):
+        local.stream_completion(CHAT)
+
+
+def test_a_provider_that_is_not_entered_or_left_says_how(config_for: ConfigFor) -> None:
+    local = SyncLocalProvider(config_for())
+    with pytest.raises(RuntimeError, match="with SyncLocalProvider"):
+        local.complete(CHAT)
+    with local:
+        pass
+    with pytest.raises(RuntimeError, match="with SyncLocalProvider"):
+        local.list_models()
+
+
+def test_a_stream_that_is_not_entered_sends_nothing(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    with SyncLocalProvider(config_for(blocking_ollama)) as local:
+        stream = local.stream_completion(CHAT)
+        with pytest.raises(RuntimeError, match="async with"):
+            next(iter(stream))
+        stream.__exit__(None, None, None)
+        assert "/api/chat" not in {seen.path for seen in blocking_ollama.requests}
+
+
+def test_a_wrong_setting_leaves_no_thread(config_for: ConfigFor) -> None:
+    before = threading.active_count()
+    wrong = EndpointConfig.parse("127.0.0.1:9", service="vllm")
+    with (
+        pytest.raises(InvalidConfiguration),
+        SyncLocalProvider(config_for(wrong)),
+    ):
+        pytest.fail("it must not be entered")
+    end = time.monotonic() + 2
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.001)
+    assert threading.active_count() == before
+
+
+def test_a_program_of_its_own_may_use_both(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    async def ask() -> Any:  # noqa: ANN401
+        async with LocalProvider(config_for(blocking_ollama)) as local:
+            return (await local.complete(CHAT)).text
+
+    with SyncLocalProvider(config_for(blocking_ollama)) as local:
+        assert asyncio.run(ask()) == local.complete(CHAT).text

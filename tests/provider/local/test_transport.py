@@ -1,0 +1,330 @@
+"""The one place that touches the network: what it never does, and what it says goes wrong."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.endpoint import Endpoint, parse_endpoint
+from patinox.provider.local.errors import (
+    ParseError,
+    ResponseTooLarge,
+    ServiceTimeout,
+    ServiceUnavailable,
+    StreamInterrupted,
+)
+from patinox.provider.local.transport import Transport
+from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
+from patinox.provider.secret import Secret
+from patinox.testing import EmulatedServer, OllamaEmulator
+
+GET = HTTPRequest(path="/")
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
+def at(url: str) -> Endpoint:
+    return parse_endpoint(url, default_port=80)
+
+
+async def fetch(url: str, request: HTTPRequest = GET, **limits: Any) -> HTTPReply:  # noqa: ANN401
+    transport = Transport()
+    try:
+        return await transport.send(at(url), request, **{"within": 5.0, "connect": 5.0, **limits})
+    finally:
+        await transport.aclose()
+
+
+def speaks(*parts: bytes) -> Callable[..., Any]:
+    """Send these bytes after a request's head has come, then close."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+
+    return talk
+
+
+async def until_closed(server: EmulatedServer) -> bool:
+    async with asyncio.timeout(1):
+        while server.open_connections:
+            await asyncio.sleep(0.001)
+    return True
+
+
+# What it sends, and what it never does.
+
+
+async def test_a_request_arrives_as_it_was_written(web_server: Any) -> None:
+    async with web_server(b"hello") as server:
+        reply = await fetch(
+            f"{server.url}/prefix", json_request("POST", "/x", {"a": 1}), api_key=Secret("k-1")
+        )
+        (seen,) = server.requests
+
+    assert (reply.status, reply.body, reply.ok) == (200, b"hello", True)
+    assert reply.headers["content-length"] == "5"
+    assert (seen.method, seen.path, seen.json) == ("POST", "/prefix/x", {"a": 1})
+    assert seen.headers["authorization"] == "Bearer k-1"
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["accept-encoding"] == "identity"
+    assert seen.headers["user-agent"].startswith("patinox/")
+
+
+async def test_a_request_without_a_key_or_a_body_has_neither_header(web_server: Any) -> None:
+    async with web_server(b"") as server:
+        await fetch(server.url)
+        (seen,) = server.requests
+    assert not {"authorization", "content-type", "cookie"} & set(seen.headers)
+
+
+async def test_the_environment_is_no_way_to_another_address(
+    web_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with web_server(b"here") as server:
+        assert (await fetch(server.url)).body == b"here"
+        assert "authorization" not in server.requests[0].headers
+
+
+async def test_a_redirect_is_not_followed_and_a_cookie_not_kept(web_server: Any) -> None:
+    async def redirect(exchange: Any) -> None:  # noqa: ANN401
+        headers = {"Location": "/elsewhere", "Set-Cookie": "track=me"}
+        await exchange.reply(302, headers=headers)
+
+    async with web_server(redirect) as server:
+        transport = Transport()
+        for _ in range(2):
+            reply = await transport.send(at(server.url), GET, within=5, connect=5)
+            assert (reply.status, reply.ok) == (302, False)
+        await transport.aclose()
+        assert [seen.path for seen in server.requests] == ["/", "/"]
+        assert "cookie" not in server.requests[1].headers
+
+
+async def test_compression_that_was_not_asked_for_is_refused(web_server: Any) -> None:
+    async def compressed(exchange: Any) -> None:  # noqa: ANN401
+        await exchange.reply(200, b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+    async with web_server(compressed) as server:
+        with pytest.raises(ParseError, match="compressed reply"):
+            await fetch(server.url)
+
+
+# Connections.
+
+
+async def test_connections_are_kept_between_whole_replies_and_closed_at_the_end(
+    web_server: Any,
+) -> None:
+    async with web_server(b"{}") as server:
+        transport = Transport()
+        for _ in range(3):
+            await transport.send(at(server.url), GET, within=5, connect=5)
+        assert server.open_connections == 1
+        await asyncio.gather(
+            *(transport.send(at(server.url), GET, within=5, connect=5) for _ in range(5))
+        )
+        assert 1 < server.open_connections <= 5
+        await transport.aclose()
+        await transport.aclose()
+        assert await until_closed(server)
+
+
+async def test_there_are_no_more_connections_than_the_pool_has(web_server: Any) -> None:
+    async with web_server(b"{}", latency=0.02) as server:
+        transport = Transport(pool_size=2)
+        await asyncio.gather(
+            *(transport.send(at(server.url), GET, within=5, connect=5) for _ in range(6))
+        )
+        assert server.open_connections == 2
+        await transport.aclose()
+
+
+async def test_a_stream_has_a_connection_of_its_own_that_ends_with_it(raw_server: Any) -> None:
+    """llama.cpp closes the connection after a stream and does not say so."""
+    connections = 0
+    body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(body)
+        await writer.drain()
+
+    async with raw_server(talk) as url:
+        transport = Transport()
+        for _ in range(20):
+            async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+                whole = await reply.whole(within=5, phase="total")
+            assert whole.body == b"hi"
+        assert connections == 20
+        await transport.aclose()
+
+
+async def test_leaving_a_stream_hangs_up(web_server: Any) -> None:
+    async def endless(exchange: Any) -> None:  # noqa: ANN401
+        await exchange.start(200, content_type="text/plain")
+        while True:
+            await exchange.send(b"x")
+            await asyncio.sleep(0.001)
+
+    async with web_server(endless) as server:
+        transport = Transport()
+        async with transport.stream(at(server.url), GET, within=5, connect=5) as reply:
+            assert reply.status == 200
+            assert reply.headers["content-type"] == "text/plain"
+            assert await reply.read(within=5, phase="idle")
+        assert await until_closed(server)
+        assert server.client_gone == 1
+        await transport.aclose()
+
+
+async def test_what_comes_after_the_end_is_not_waited_for(web_server: Any) -> None:
+    async def dawdling(exchange: Any) -> None:  # noqa: ANN401
+        await exchange.start(200, content_type="text/plain")
+        await exchange.send(b"all")
+        await asyncio.Event().wait()
+
+    async with web_server(dawdling) as server:
+        transport = Transport()
+        started = time.monotonic()
+        async with transport.stream(at(server.url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=5, phase="idle") == b"all"
+            await reply.drain(within=0.05)
+        assert time.monotonic() - started < 1
+        await transport.aclose()
+
+
+async def test_it_belongs_to_the_loop_that_used_it_first(web_server: Any) -> None:
+    async with web_server(b"{}") as server:
+        transport = Transport()
+        await transport.send(at(server.url), GET, within=5, connect=5)
+
+        def elsewhere() -> None:
+            asyncio.run(transport.send(at(server.url), GET, within=5, connect=5))
+
+        with pytest.raises(ProviderError, match="one per loop"):
+            await asyncio.to_thread(elsewhere)
+        await transport.aclose()
+
+
+# What goes wrong.
+
+
+async def test_nobody_listens(free_port: int) -> None:
+    with pytest.raises(ServiceUnavailable, match="nothing listens there") as caught:
+        await fetch(f"http://127.0.0.1:{free_port}")
+    assert caught.value.refused
+    assert caught.value.retryable
+
+
+async def test_a_name_without_an_address() -> None:
+    with pytest.raises(ServiceUnavailable, match=r"nowhere\.invalid:80 could not be reached"):
+        await fetch("http://nowhere.invalid")
+
+
+async def test_a_connection_that_is_not_accepted(swallower: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ServiceTimeout, match="did not accept a connection in time") as caught:
+        await fetch(swallower, connect=0.1)
+    assert caught.value.phase == "connect"
+    assert caught.value.retryable
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        (b"", ServiceUnavailable, "closed the connection without an answer"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", ServiceUnavailable, "does not speak HTTP as it should"),
+        (b"\x15\x03\x01\x00\x02\r\n\r\n", ServiceUnavailable, "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", ServiceUnavailable, "does not speak"),
+        (HEAD + b"par", ParseError, "broke before the reply was whole"),
+    ],
+    ids=["nothing", "ssh", "tls", "bad length", "half a body"],
+)
+async def test_what_is_no_reply(
+    said: bytes, kind: type[ProviderError], message: str, raw_server: Any
+) -> None:
+    async with raw_server(speaks(said)) as url:
+        with pytest.raises(kind, match=message) as caught:
+            await fetch(url)
+        assert caught.value.retryable
+        assert str(at(url).port) in caught.value.message
+
+
+async def test_a_port_without_tls(raw_server: Any) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    async with raw_server(talk) as url:
+        with pytest.raises(ServiceUnavailable, match="TLS") as caught:
+            await fetch(url.replace("http:", "https:"))
+        assert caught.value.hint == "Check the scheme, http or https."
+
+
+async def test_a_body_larger_than_its_budget(web_server: Any) -> None:
+    async with web_server(b"x" * 1001) as server:
+        assert len((await fetch(server.url, budget=1001)).body) == 1001
+        with pytest.raises(ResponseTooLarge, match="more than 1,000 bytes"):
+            await fetch(server.url, budget=1000)
+
+
+@pytest.mark.parametrize("phase", ["listing", "total", "embed"])
+async def test_a_reply_that_does_not_come_in_time(phase: str) -> None:
+    async with OllamaEmulator(latency=5.0) as server:
+        started = time.monotonic()
+        with pytest.raises(ServiceTimeout) as caught:
+            await fetch(server.url, within=0.1, phase=phase)
+        assert (caught.value.phase, caught.value.seconds) == (phase, 0.1)
+        assert caught.value.retryable is (phase != "total")
+        assert time.monotonic() - started < 1
+
+
+async def test_a_body_that_does_not_end_in_time(raw_server: Any) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"par")
+        await asyncio.Event().wait()
+
+    async with raw_server(talk) as url:
+        with pytest.raises(ServiceTimeout):
+            await fetch(url, within=0.1)
+        transport = Transport()
+        async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=5, phase="idle") == b"par"
+            with pytest.raises(ServiceTimeout, match="fell silent") as caught:
+                await reply.read(within=0.05, phase="idle")
+        assert caught.value.phase == "idle"
+        await transport.aclose()
+
+
+async def test_a_stream_that_breaks_is_an_interruption(raw_server: Any) -> None:
+    async with raw_server(speaks(HEAD + b"par")) as url:
+        transport = Transport()
+        async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+            with pytest.raises(StreamInterrupted, match="broke in the middle") as caught:
+                while await reply.read(within=5, phase="idle"):
+                    pass
+        assert caught.value.retryable
+        await transport.aclose()
+
+
+async def test_a_timeout_of_the_callers_own_stays_his(web_server: Any) -> None:
+    async with web_server(b"{}", latency=5.0) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await fetch(server.url)
+        assert await until_closed(server)

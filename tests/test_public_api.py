@@ -1,0 +1,151 @@
+"""The public names are what they are said to be."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
+
+import pytest
+
+import patinox
+from patinox import (
+    CompletionStream,
+    EmbeddedProvider,
+    LlamaCppProvider,
+    LMStudioProvider,
+    LocalProvider,
+    ModelProvider,
+    OllamaProvider,
+    ProviderError,
+    ServiceProvider,
+    SyncCompletionStream,
+)
+from patinox.provider import errors
+from patinox.provider.local import errors as local_errors
+
+HOMES: dict[str, tuple[str, ...]] = vars(patinox)["_HOMES"]
+SOURCE = Path(str(patinox.__file__)).read_text(encoding="utf-8")
+
+
+def imported_for_types() -> Iterator[tuple[str, str]]:
+    """Module and name of what type checkers import."""
+    for node in ast.walk(ast.parse(SOURCE)):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for statement in node.body:
+                assert isinstance(statement, ast.ImportFrom)
+                yield from ((str(statement.module), alias.name) for alias in statement.names)
+
+
+def test_what_is_imported_is_what_type_checkers_see_and_what_all_lists() -> None:
+    homes = {(module, name) for module, names in HOMES.items() for name in names}
+    assert set(imported_for_types()) == homes
+    assert {name for _, name in homes} | {"__version__"} == set(patinox.__all__)
+    assert len(homes) + 1 == len(patinox.__all__)
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert dir(patinox) == sorted(patinox.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in patinox.__all__ if name != "__version__"])
+def test_a_public_name_is_imported_from_its_home_and_explained(name: str) -> None:
+    value = getattr(patinox, name)
+    assert value.__name__ == name
+    assert name in HOMES[value.__module__]
+    assert value.__doc__
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'RemoteProvider'"):
+        _ = patinox.RemoteProvider
+
+
+def test_a_star_import_gives_the_public_names() -> None:
+    code = "from patinox import *; print(*sorted(set(dir()) - {'__name__'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(patinox.__all__) <= {*done.stdout.split(), "__version__"}
+
+
+@pytest.mark.parametrize("name", [name for name in patinox.__all__ if name != "__version__"])
+def test_what_belongs_to_a_public_class_is_explained_too(name: str) -> None:
+    value = getattr(patinox, name)
+    members = vars(value).items() if isinstance(value, type) else ()
+    bare = [
+        member
+        for member, what in members
+        if not member.startswith("_")
+        and (inspect.isfunction(what) or isinstance(what, property | classmethod))
+        and not inspect.getdoc(getattr(value, member))
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [LocalProvider, OllamaProvider, LMStudioProvider, LlamaCppProvider, EmbeddedProvider],
+)
+def test_each_provider_is_a_model_provider(
+    provider: type[LocalProvider] | type[ServiceProvider],
+) -> None:
+    assert isinstance(provider(), ModelProvider)
+    asked = [name for name in vars(ModelProvider) if not name.startswith("_") and name != "name"]
+    assert len(asked) == 6
+    for name in asked:
+        method, wanted = getattr(provider, name), getattr(ModelProvider, name)
+        assert inspect.signature(method) == inspect.signature(wanted), name
+        assert inspect.iscoroutinefunction(method) == inspect.iscoroutinefunction(wanted), name
+        assert get_type_hints(method) == get_type_hints(wanted), name
+
+
+def test_the_blocking_stream_has_what_the_asynchronous_one_has() -> None:
+    def names(stream: type) -> set[str]:
+        return {name for name in vars(stream) if not name.startswith("_")}
+
+    assert names(SyncCompletionStream) == names(CompletionStream)
+
+
+def drawn(module: ModuleType, root: str) -> Iterator[tuple[str, str]]:
+    """Child and parent, as the docstring of the module draws them."""
+    above: list[tuple[int, str]] = []
+    for line in inspect.cleandoc(module.__doc__ or "").splitlines():
+        found = re.match(rf"( *)({root})\b|([ |]*[|`]- )(\w+)", line)
+        if found is None:
+            continue
+        depth, name = len(found[1] or "") + len(found[3] or ""), found[2] or found[4]
+        above = [item for item in above if item[0] < depth]
+        if above:
+            yield name, above[-1][1]
+        above.append((depth, name))
+
+
+@pytest.mark.parametrize(
+    ("module", "root"), [(errors, "ProviderError"), (local_errors, "LocalProviderError")]
+)
+def test_the_docstring_draws_the_tree_of_errors_as_it_is(module: ModuleType, root: str) -> None:
+    defined = {
+        name: error
+        for name, error in vars(module).items()
+        if isinstance(error, type)
+        and issubclass(error, ProviderError)
+        and error.__module__ == module.__name__
+    }
+    tree = dict(drawn(module, root))
+    assert {*tree, root} == {*defined}
+    for child, parent in tree.items():
+        nearest = [base.__name__ for base in defined[child].__mro__[1:] if base.__name__ in defined]
+        assert nearest[0] == parent, child
+
+
+def test_the_docstring_names_the_other_parent_of_a_local_error() -> None:
+    also = dict(re.findall(r"- (\w+) +also a (\w+)", str(local_errors.__doc__)))
+    assert {name: getattr(local_errors, name).__mro__[1].__name__ for name in also} == also
+
+
+def test_the_file_for_type_checkers_uses_every_public_name() -> None:
+    used = (Path(__file__).parent / "typing" / "api.py").read_text(encoding="utf-8")
+    assert [name for name in patinox.__all__ if not re.search(rf"\b{name}\b", used)] == []
