@@ -12,7 +12,7 @@ def main() -> None:
         with local.stream_completion(request) as stream:
             for event in stream:
                 print(event.text, end="", flush=True)
-        print(f"\nThe same answer twice, from {stream.response.service}")
+        print(f"\nin one piece and in many, by {stream.response.service}")
 
 
 if __name__ == "__main__":

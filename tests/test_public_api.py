@@ -7,26 +7,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import get_type_hints
 
 import pytest
 
 import patinox
 from patinox import (
-    CompletionStream,
     EmbeddedProvider,
     LlamaCppProvider,
     LMStudioProvider,
     LocalProvider,
     ModelProvider,
     OllamaProvider,
-    ProviderError,
     ServiceProvider,
-    SyncCompletionStream,
 )
-from patinox.provider import errors
-from patinox.provider.local import errors as local_errors
 
 HOMES: dict[str, tuple[str, ...]] = vars(patinox)["_HOMES"]
 SOURCE = Path(str(patinox.__file__)).read_text(encoding="utf-8")
@@ -100,50 +94,6 @@ def test_each_provider_is_a_model_provider(
         assert inspect.signature(method) == inspect.signature(wanted), name
         assert inspect.iscoroutinefunction(method) == inspect.iscoroutinefunction(wanted), name
         assert get_type_hints(method) == get_type_hints(wanted), name
-
-
-def test_the_blocking_stream_has_what_the_asynchronous_one_has() -> None:
-    def names(stream: type) -> set[str]:
-        return {name for name in vars(stream) if not name.startswith("_")}
-
-    assert names(SyncCompletionStream) == names(CompletionStream)
-
-
-def drawn(module: ModuleType, root: str) -> Iterator[tuple[str, str]]:
-    """Child and parent, as the docstring of the module draws them."""
-    above: list[tuple[int, str]] = []
-    for line in inspect.cleandoc(module.__doc__ or "").splitlines():
-        found = re.match(rf"( *)({root})\b|([ |]*[|`]- )(\w+)", line)
-        if found is None:
-            continue
-        depth, name = len(found[1] or "") + len(found[3] or ""), found[2] or found[4]
-        above = [item for item in above if item[0] < depth]
-        if above:
-            yield name, above[-1][1]
-        above.append((depth, name))
-
-
-@pytest.mark.parametrize(
-    ("module", "root"), [(errors, "ProviderError"), (local_errors, "LocalProviderError")]
-)
-def test_the_docstring_draws_the_tree_of_errors_as_it_is(module: ModuleType, root: str) -> None:
-    defined = {
-        name: error
-        for name, error in vars(module).items()
-        if isinstance(error, type)
-        and issubclass(error, ProviderError)
-        and error.__module__ == module.__name__
-    }
-    tree = dict(drawn(module, root))
-    assert {*tree, root} == {*defined}
-    for child, parent in tree.items():
-        nearest = [base.__name__ for base in defined[child].__mro__[1:] if base.__name__ in defined]
-        assert nearest[0] == parent, child
-
-
-def test_the_docstring_names_the_other_parent_of_a_local_error() -> None:
-    also = dict(re.findall(r"- (\w+) +also a (\w+)", str(local_errors.__doc__)))
-    assert {name: getattr(local_errors, name).__mro__[1].__name__ for name in also} == also
 
 
 def test_the_file_for_type_checkers_uses_every_public_name() -> None:

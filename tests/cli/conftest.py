@@ -75,7 +75,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         capsys.readouterr()
         code = main(arguments)
-        return Result(code, *capsys.readouterr())
+        said = capsys.readouterr()
+        return Result(code, said.out, said.err)
 
     return call
 

@@ -34,11 +34,11 @@ def test_where_nothing_is_amiss_nothing_is_advised() -> None:
     assert advise(WELL_SEEN) == [WELL]
 
 
-def service(**changes: Any) -> Diagnosis:
+def service(**changes: Any) -> Diagnosis:  # noqa: ANN401 - fields of a struct
     return replace(WELL_SEEN, services=(replace(OLLAMA, **changes),))
 
 
-def address(**changes: Any) -> Diagnosis:
+def address(**changes: Any) -> Diagnosis:  # noqa: ANN401 - fields of a struct
     return replace(WELL_SEEN, addresses=(replace(ADDRESS, **changes),))
 
 

@@ -129,6 +129,12 @@ def test_exit_codes_reach_the_shell() -> None:
     assert finish(start("chat", "-t", "9", "hi"))[0] == 2
 
 
+def test_bytes_that_are_no_text_are_replaced(ollama: OllamaEmulator) -> None:
+    command = [*COMMAND, "chat", "qwen3:4b", b"caf\xe9"]
+    assert subprocess.run(command, check=True, stdin=subprocess.DEVNULL).returncode == 0
+    assert ollama.requests[-1].json["messages"][0]["content"] == "caf\ufffd"
+
+
 @pytest.mark.usefixtures("ollama")
 @pytest.mark.parametrize("command", [["models"], ["chat", "qwen3:4b", "hi"]])
 def test_a_reader_that_goes_away_is_no_error(command: list[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from patinox.cli.repl import transcript
 from patinox.provider.types import CompletionMessage
-from patinox.testing import LMStudioEmulator, OllamaEmulator
+from patinox.testing import Exchange, LMStudioEmulator, OllamaEmulator
 
 Run: TypeAlias = Callable[..., Any]  # what `conftest.py` makes: arguments to a `Result`
 
@@ -19,8 +19,12 @@ Asked: TypeAlias = Callable[[], list[list[dict[str, str]]]]
 def hold(run_on_terminal: Run, monkeypatch: pytest.MonkeyPatch) -> Hold:
     """Hold a conversation of these lines; an exception among them is raised by the keyboard."""
 
-    def call(*lines: str | type[BaseException], arguments: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a `Result`
-        keys = iter(lines)
+    def call(
+        *said: str | type[BaseException],
+        lines: Iterator[str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> Any:  # noqa: ANN401 - a `Result`
+        keys = lines or iter(said)
 
         def read(_: str) -> str:
             line = next(keys, EOFError)
@@ -87,6 +91,29 @@ def test_retry_asks_the_last_question_again_as_if_it_were_the_first_time(
     result = hold("/retry", "one", "/retry")
     assert "There is no question yet." in result.err
     assert [contents(each) for each in asked()] == [["one"], ["one"]]
+
+
+def test_an_answer_outlives_a_retry_that_fails(hold: Hold, ollama: OllamaEmulator) -> None:
+    fail_from_now = False
+
+    async def fail(exchange: Exchange) -> bool:
+        if exchange.path != "/api/chat" or not fail_from_now:
+            return False
+        await exchange.reply(400, b'{"error": "no"}')
+        return True
+
+    def lines() -> Iterator[str]:
+        nonlocal fail_from_now
+        yield "one"
+        fail_from_now = True
+        yield "/retry"
+        fail_from_now = False
+        yield "two"
+
+    ollama.faults.append(fail)
+    hold(lines=lines())
+    last = ollama.requests[-1].json["messages"]
+    assert contents(last) == ["one", "Blue, mostly.", "two"]
 
 
 def test_a_conversation_is_saved_to_a_new_file_only(hold: Hold, asked: Asked) -> None:

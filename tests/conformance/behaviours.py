@@ -334,7 +334,7 @@ async def _one_hung_up(subject: Subject) -> None:
     if subject.hung_up is None:
         return
     async with asyncio.timeout(SECONDS_TO_HANG_UP):
-        while not subject.hung_up():
+        while not subject.hung_up():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
 

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 # What each prints, as far as it is the same in every run.
 PRINTED = {
     "blocking": r"""
-(You said: Name three rivers\.\n){2}The same answer twice, from lmstudio""",
+(You said: Name three rivers\.\n){2}in one piece and in many, by lmstudio""",
     "defaults": r"""
 sober: at most 40 tokens: You said: .+
 brief: at most 10 tokens: You said: .+
@@ -34,8 +34,8 @@ You said: .+
 (.+\n)+ollama::gpt-oss:120b-cloud +131,072  chat tools thinking +in the cloud
 (.+\n)+ollama::nomic-embed-text:latest +2,048  embeddings""",
     "several_servers": r"""
-ollama: Ollama \S+ at http://.+, available
-lmstudio: LM Studio \S+ at http://.+, available
+ollama: Ollama \d\S+, available \(http://.+\)
+lmstudio: LM Studio \d\S+, available \(http://.+\)
 .+: answered by lmstudio, because the only service that has the model
 .+: answered by lmstudio, because asked for by name""",
     "stream": r"""

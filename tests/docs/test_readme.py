@@ -22,7 +22,7 @@ GUIDE = ROOT / "docs" / "guide.md"
 # What each block of the guide prints, as far as it is the same in every run.
 PRINTED = {
     "First steps 1": "lmstudio::qwen/qwen3-4b-2507: in memory\nYou said: Why is the sky blue?",
-    "First steps 2": "You said: And a neap tide?\nstop 6 ",
+    "First steps 2": "You said: And a neap tide?\nstop ",
     "Choosing a model 1": "ollama::llama3.2:3b\n",
     "What a model can do 1": "tools: True by the server\ncontext: 131072 ",
     "Streaming, and leaving early 1": "You said: Count to three.\nended by stop\n",
@@ -89,7 +89,7 @@ def test_the_code_in_the_readme_works_as_written(
     names = run(form(source), "README.md")
     printed = capsys.readouterr().out
     assert "llama3.2:3b ModelCapabilities(max_tokens=131072, supports_chat=True" in printed
-    assert "You said: Hello Usage(prompt_tokens=2, completion_tokens=3, total_tokens=5" in printed
+    assert "\nYou said: Hello Usage(prompt_tokens=" in printed
     assert printed.endswith(" stop\nYou said: Hello")
     assert [len(vector) for vector in names["vectors"]] == [768, 768]
 

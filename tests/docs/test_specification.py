@@ -10,18 +10,15 @@ from typing import NamedTuple
 import pytest
 
 from patinox import (
+    LMStudioConfig,
     LMStudioProvider,
     LocalProvider,
     OllamaConfig,
     OllamaProvider,
-    QualityTier,
     ServiceInfo,
     ServiceStatus,
-    SpeedTier,
-    Usage,
 )
 from patinox.provider.local.environment import environment_table
-from patinox.provider.local.facts import tiers
 from patinox.testing import LMStudioEmulator, OllamaEmulator
 
 ROOT = Path(__file__).parent.parent.parent
@@ -248,7 +245,7 @@ def test_what_does_not_exist_is_noticed(name: str) -> None:
 
 
 def test_a_test_that_does_not_exist_is_noticed() -> None:
-    assert is_shown("docs/test_specification.py", "::", "test_tiers_are_ordered")
+    assert is_shown("docs/test_specification.py", "::", "test_a_service_starts_unknown")
     assert not is_shown("docs/test_specification.py", "::", "test_nothing")
     assert not is_shown("docs/test_nothing.py", "", "")
 
@@ -313,8 +310,9 @@ def test_a_provider_is_made_from_an_address_and_a_configuration() -> None:
     config = OllamaConfig(custom_params={"num_ctx": 8192})
     ollama = OllamaProvider("http://127.0.0.1:11500", config)
     assert (ollama.address, ollama.config) == ("http://127.0.0.1:11500", config)
-    assert OllamaProvider().address == "http://127.0.0.1:11434"
-    assert LMStudioProvider().address == "http://127.0.0.1:1234"
+    studio = LMStudioConfig(use_openai_compat=True)
+    lmstudio = LMStudioProvider("localhost:1235", studio)
+    assert (lmstudio.address, lmstudio.config) == ("http://127.0.0.1:1235", studio)
 
 
 def test_a_service_starts_unknown() -> None:
@@ -322,29 +320,3 @@ def test_a_service_starts_unknown() -> None:
     assert info.status is ServiceStatus.UNKNOWN
     assert info.metrics.success_rate is None
     assert not info.status.routable
-
-
-@pytest.mark.parametrize(
-    ("billions", "quality", "speed"),
-    [
-        (3, QualityTier.BASIC, SpeedTier.FAST),
-        (8, QualityTier.BASIC, SpeedTier.FAST),
-        (13, QualityTier.STANDARD, SpeedTier.BALANCED),
-        (34, QualityTier.STANDARD, SpeedTier.THOUGHTFUL),
-        (70, QualityTier.PREMIUM, SpeedTier.THOUGHTFUL),
-    ],
-)
-def test_tiers_follow_from_the_number_of_parameters(
-    billions: int, quality: QualityTier, speed: SpeedTier
-) -> None:
-    assert tiers(billions * 10**9) == {"quality_tier": quality, "speed_tier": speed}
-    assert tiers(None) == {}
-
-
-def test_tiers_are_ordered() -> None:
-    assert QualityTier.BASIC < QualityTier.STANDARD < QualityTier.PREMIUM
-    assert SpeedTier.THOUGHTFUL < SpeedTier.BALANCED < SpeedTier.FAST
-
-
-def test_what_was_not_counted_is_not_zero() -> None:
-    assert Usage().total_tokens is None

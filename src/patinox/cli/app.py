@@ -269,9 +269,10 @@ def doctor(*, service: Service = None, config: Config = None, as_json: Json = Fa
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; only what nobody expected is raised."""
+    arguments = [_text(argument) for argument in arguments]
     command: Any = typer.main.get_command(app)
     try:
-        code = command.main(list(arguments), prog_name=NAME, standalone_mode=False)
+        code = command.main(arguments, prog_name=NAME, standalone_mode=False)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         place = context.command_path if context else NAME
@@ -285,6 +286,11 @@ def run(arguments: Sequence[str]) -> int:
         _silence()
         return DONE
     return int(code or DONE)
+
+
+def _text(argument: str) -> str:
+    """Replace bytes that are no text, as the shell handed them over: no server could be told."""
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _silence() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from patinox.cli.output import DONE
+from patinox.cli.output import DONE, tolerate
 from patinox.cli.session import Chosen, Setup, announce, find_model, place_of
 from patinox.provider.errors import ProviderError
 from patinox.provider.types import CompletionMessage
@@ -54,6 +55,7 @@ class Conversation:
 
     def hold(self) -> int:
         """Ask for questions and answer them until the person leaves."""
+        tolerate(sys.stdin)
         with contextlib.suppress(ModuleNotFoundError):  # not on Windows
             import_module("readline")  # gives `input` its history and its editing
         self._out.remark(f"{self._who()}. /help lists the commands, Ctrl-D leaves.")
@@ -96,7 +98,8 @@ class Conversation:
             command(rest.strip())
         return True
 
-    def _ask(self, prompt: str) -> None:
+    def _ask(self, prompt: str) -> bool:
+        """Ask, and remember what was said; whether anything was answered."""
         self._last = prompt
         question = CompletionMessage.user(prompt)
         screen, info = self._talk.screen(), self._chosen.info
@@ -110,7 +113,8 @@ class Conversation:
         except KeyboardInterrupt:
             self._out.remark("(stopped)")
         if screen.text:
-            self._messages += [question, CompletionMessage.assistant(screen.text)]
+            self._messages = [*self._messages, question, CompletionMessage.assistant(screen.text)]
+        return bool(screen.text)
 
     def _use(self, name: str) -> None:
         if not name:
@@ -131,9 +135,11 @@ class Conversation:
         if not self._last:
             self._out.remark("There is no question yet.")
             return
-        if self._messages and self._messages[-2].content == self._last:
-            del self._messages[-2:]
-        self._ask(self._last)
+        before = self._messages
+        if before and before[-2].content == self._last:
+            self._messages = before[:-2]
+        if not self._ask(self._last):
+            self._messages = before  # the answer that was there is better than none
 
     def _save(self, name: str) -> None:
         if not name:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from patinox.provider.local.config import DiscoveryConfig, EndpointConfig, LocalProviderConfig
-from patinox.testing import EmulatedServer, Exchange, OllamaModel
+from patinox.testing import EmulatedServer, Exchange
 
 Answer = Callable[[Exchange], Awaitable[None]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -113,26 +113,15 @@ def config_for() -> Callable[..., LocalProviderConfig]:
         **fields: Any,  # noqa: ANN401 - those of `LocalProviderConfig`
     ) -> LocalProviderConfig:
         addresses = (one.url if isinstance(one, EmulatedServer) else one for one in servers)
+        looks: dict[str, Any] = {"enabled_services": SERVERS, "cache_enabled": False}
         settings: dict[str, Any] = {"auto_discover": False, "monitor": False, **fields}
         return LocalProviderConfig(
-            discovery_config=DiscoveryConfig(
-                **{"enabled_services": SERVERS, "cache_enabled": False, **(discovery or {})}
-            ),
+            discovery_config=DiscoveryConfig(**{**looks, **(discovery or {})}),
             endpoints=tuple(
                 EndpointConfig.parse(one) if isinstance(one, str) else one for one in addresses
             ),
             **settings,
         )
-
-    return make
-
-
-@pytest.fixture
-def chatter() -> Callable[..., OllamaModel]:
-    """Make a model of Ollama that answers as told."""
-
-    def make(reply: Any = "One two three four.", **fields: Any) -> OllamaModel:  # noqa: ANN401
-        return OllamaModel(**{"name": "talker:1b", "reply": reply, **fields})
 
     return make
 

@@ -55,6 +55,7 @@ from patinox.testing import (
 )
 
 ConfigFor = Callable[..., LocalProviderConfig]
+Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 Fault = Callable[[Exchange], Awaitable[bool]]
 MODEL = "talker:1b"
 ANSWER = "One two three four."
@@ -68,7 +69,8 @@ ERROR = b'{"error":"an error was encountered while running the model: unexpected
 
 
 def talker(**fields: Any) -> OllamaModel:  # noqa: ANN401
-    return OllamaModel(**{"name": MODEL, "reply": ANSWER, **fields})
+    settings: dict[str, Any] = {"name": MODEL, "reply": ANSWER, **fields}
+    return OllamaModel(**settings)
 
 
 def called(name: str, server: EmulatedServer) -> EndpointConfig:
@@ -126,7 +128,7 @@ def chats(server: EmulatedServer) -> int:
 
 async def hung_up(server: EmulatedServer) -> bool:
     async with asyncio.timeout(1):
-        while not server.client_gone:
+        while not server.client_gone:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
     return True
 
@@ -134,7 +136,11 @@ async def hung_up(server: EmulatedServer) -> bool:
 # Elsewhere, before the first output.
 
 BEFORE: dict[str, tuple[Callable[[Exchange], Awaitable[None]], type[ProviderError], str]] = {
-    "500": (refuses(500, b'{"error":"llama-server process has terminated"}'), ServiceError, "terminated"),
+    "500": (
+        refuses(500, b'{"error":"llama-server process has terminated"}'),
+        ServiceError,
+        "terminated",
+    ),
     "502 in html": (refuses(502, b"<html>Bad Gateway</html>"), ServiceError, "HTTP 502"),
     "busy": (refuses(503, b'{"error":"server busy, please try again."}'), RateLimited, "busy"),
     "model gone": (refuses(404, b'{"error":"model \'x\' not found"}'), ModelNotFound, "not found"),
@@ -264,9 +270,11 @@ async def test_after_the_first_output_nobody_else_is_asked_and_the_text_is_kept(
         (400, b'{"error":"\\"talker:1b\\" does not support thinking"}', CapabilityNotSupported),
         (
             400,
-            b'{"error":"{\\"error\\":{\\"message\\":\\"request (9412 tokens) exceeds the available'
-            b' context size (8192 tokens)\\",\\"type\\":\\"exceed_context_size_error\\",'
-            b'\\"n_prompt_tokens\\":9412,\\"n_ctx\\":8192}}"}',
+            (
+                b'{"error":"{\\"error\\":{\\"message\\":\\"request (9412 tokens) exceeds the'
+                b' available context size (8192 tokens)\\",\\"type\\":\\"exceed_context_size_error\\",'
+                b'\\"n_prompt_tokens\\":9412,\\"n_ctx\\":8192}}"}'
+            ),
             ContextLengthExceeded,
         ),
     ],
@@ -344,29 +352,33 @@ async def test_the_callers_limit_holds_while_the_models_are_listed(config_for: C
 
 
 async def test_leaving_a_stream_early_hangs_up(config_for: ConfigFor) -> None:
-    async with OllamaEmulator(models=[talker()], chunk_delay=5.0) as server:
-        async with LocalProvider(config_for(server)) as local:
-            async with local.stream_completion(CHAT) as stream:
-                async for event in stream:
-                    if isinstance(event, TextDelta):
-                        break
+    async with (
+        OllamaEmulator(models=[talker()], chunk_delay=5.0) as server,
+        LocalProvider(config_for(server)) as local,
+    ):
+        async with local.stream_completion(CHAT) as stream:
+            async for event in stream:
+                if isinstance(event, TextDelta):
+                    break
 
-            assert await hung_up(server)
-            assert stream.text == "One"
+        assert await hung_up(server)
+        assert stream.text == "One"
 
 
 async def test_a_cancelled_task_hangs_up(config_for: ConfigFor) -> None:
-    async with OllamaEmulator(models=[talker()], chunk_delay=5.0) as server:
-        async with LocalProvider(config_for(server)) as local:
-            task = asyncio.create_task(local.complete(CHAT))
-            async with asyncio.timeout(2):
-                while not chats(server):
-                    await asyncio.sleep(0.001)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+    async with (
+        OllamaEmulator(models=[talker()], chunk_delay=5.0) as server,
+        LocalProvider(config_for(server)) as local,
+    ):
+        task = asyncio.create_task(local.complete(CHAT))
+        async with asyncio.timeout(2):
+            while not chats(server):  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-            assert await hung_up(server)
+        assert await hung_up(server)
 
 
 async def test_a_stream_that_is_not_entered_says_how(config_for: ConfigFor) -> None:
@@ -374,7 +386,7 @@ async def test_a_stream_that_is_not_entered_says_how(config_for: ConfigFor) -> N
         OllamaEmulator(models=[talker()]) as server,
         LocalProvider(config_for(server)) as local,
     ):
-        with pytest.raises(RuntimeError, match="async with provider.stream_completion"):
+        with pytest.raises(RuntimeError, match=r"async with provider\.stream_completion"):
             await anext(local.stream_completion(CHAT))
         assert not chats(server)
 
@@ -411,77 +423,89 @@ async def test_a_wrong_setting_lets_nothing_open(config_for: ConfigFor) -> None:
 
 
 async def test_an_unknown_model_is_refused_before_anything_is_sent(config_for: ConfigFor) -> None:
-    async with OllamaEmulator(models=[talker()]) as ollama, LMStudioEmulator() as studio:
-        async with LocalProvider(config_for(ollama, studio)) as local:
-            with pytest.raises(ModelNotFound) as caught:
-                await local.complete(CompletionRequest("qwen3-4b-2508", ["Hello"]))
+    async with (
+        OllamaEmulator(models=[talker()]) as ollama,
+        LMStudioEmulator() as studio,
+        LocalProvider(config_for(ollama, studio)) as local,
+    ):
+        with pytest.raises(ModelNotFound) as caught:
+            await local.complete(CompletionRequest("qwen3-4b-2508", ["Hello"]))
 
-            assert caught.value.nearest[0] == "lmstudio::qwen/qwen3-4b-2507"
-            assert "Did you mean lmstudio::qwen/qwen3-4b-2507" in str(caught.value)
-            with pytest.raises(ModelNotFound, match="on ollama") as caught:
-                await local.complete(CompletionRequest("ollama::qwen3-4b-2507", ["Hello"]))
-            with pytest.raises(ModelNotFound, match="on any service"):
-                await local.embed(EmbeddingRequest("zzz", ["Hello"]))
-            assert (chats(ollama), chats(studio)) == (0, 0)
+        assert caught.value.nearest[0] == "lmstudio::qwen/qwen3-4b-2507"
+        assert "Did you mean lmstudio::qwen/qwen3-4b-2507" in str(caught.value)
+        with pytest.raises(ModelNotFound, match="on ollama") as caught:
+            await local.complete(CompletionRequest("ollama::qwen3-4b-2507", ["Hello"]))
+        with pytest.raises(ModelNotFound, match="on any service"):
+            await local.embed(EmbeddingRequest("zzz", ["Hello"]))
+        assert (chats(ollama), chats(studio)) == (0, 0)
 
 
 async def test_an_unknown_service_is_answered_with_the_known_ones(config_for: ConfigFor) -> None:
-    async with OllamaEmulator(models=[talker()]) as ollama, LMStudioEmulator() as studio:
-        async with LocalProvider(config_for(ollama, studio)) as local:
-            with pytest.raises(
-                ServiceNotFound, match="no service 'vllm' here; there are: ollama, lmstudio"
-            ):
-                await local.complete(CompletionRequest(f"vllm::{MODEL}", ["Hello"]))
+    async with (
+        OllamaEmulator(models=[talker()]) as ollama,
+        LMStudioEmulator() as studio,
+        LocalProvider(config_for(ollama, studio)) as local,
+    ):
+        with pytest.raises(
+            ServiceNotFound, match="no service 'vllm' here; there are: ollama, lmstudio"
+        ):
+            await local.complete(CompletionRequest(f"vllm::{MODEL}", ["Hello"]))
 
 
 async def test_where_nothing_runs_it_is_told_what_was_tried_and_how_to_start(
-    config_for: ConfigFor, free_port: int, web_server: Any
+    config_for: ConfigFor, free_port: int, web_server: Serve
 ) -> None:
-    async with web_server(b"{}") as impostor:
-        async with LocalProvider(config_for(f"127.0.0.1:{free_port}", impostor)) as local:
-            for call in (
-                local.list_models(),
-                local.complete(CHAT),
-                local.embed(EmbeddingRequest(MODEL, ["a"])),
-                local.default_model(),
-            ):
-                with pytest.raises(ServiceNotFound) as caught:
-                    await call
-                said = str(caught.value)
-                assert f"127.0.0.1:{free_port} (" in said
-                assert "nothing listens there" in said
-                assert f"127.0.0.1:{impostor.port} (something answers, but did not prove" in said
-                for start in ("ollama serve", "lms server start", "llama-server -m model.gguf"):
-                    assert f"`{start}`" in said
-            assert local.available_services() == []
-            assert local.ollama is None
-            assert local.lmstudio is None
-            assert not await local.supports_model(MODEL)
+    async with (
+        web_server(b"{}") as impostor,
+        LocalProvider(config_for(f"127.0.0.1:{free_port}", impostor)) as local,
+    ):
+        for call in (
+            local.list_models(),
+            local.complete(CHAT),
+            local.embed(EmbeddingRequest(MODEL, ["a"])),
+            local.default_model(),
+        ):
+            with pytest.raises(ServiceNotFound) as caught:
+                await call
+            said = str(caught.value)
+            assert f"127.0.0.1:{free_port} (" in said
+            assert "nothing listens there" in said
+            assert f"127.0.0.1:{impostor.port} (something answers, but did not prove" in said
+            for start in ("ollama serve", "lms server start", "llama-server -m model.gguf"):
+                assert f"`{start}`" in said
+        assert local.available_services() == []
+        assert local.ollama is None
+        assert local.lmstudio is None
+        assert not await local.supports_model(MODEL)
 
 
 async def test_exact_names_win_over_a_service_in_front(config_for: ConfigFor) -> None:
     slashed = LMStudioModel(key="ollama/talker:1b", loaded_context_length=4096, reply="slashed")
-    async with OllamaEmulator(models=[talker()]) as ollama, LMStudioEmulator([slashed]) as studio:
-        async with LocalProvider(config_for(ollama, studio)) as local:
-            exact = await local.complete(CompletionRequest("ollama/talker:1b", ["Hello"]))
-            assert (exact.service, exact.text) == ("lmstudio", "slashed")
-            named = await local.complete(CompletionRequest("ollama::talker:1b", ["Hello"]))
-            assert (named.service, named.reason) == ("ollama", "asked for by name")
-            assert not await local.supports_model("nowhere/talker:1b")
+    async with (
+        OllamaEmulator(models=[talker()]) as ollama,
+        LMStudioEmulator([slashed]) as studio,
+        LocalProvider(config_for(ollama, studio)) as local,
+    ):
+        exact = await local.complete(CompletionRequest("ollama/talker:1b", ["Hello"]))
+        assert (exact.service, exact.text) == ("lmstudio", "slashed")
+        named = await local.complete(CompletionRequest("ollama::talker:1b", ["Hello"]))
+        assert (named.service, named.reason) == ("ollama", "asked for by name")
+        assert not await local.supports_model("nowhere/talker:1b")
 
 
 async def test_the_type_names_the_best_of_its_kind(config_for: ConfigFor) -> None:
-    async with OllamaEmulator(models=[talker()]) as one, OllamaEmulator(models=[talker()]) as two:
-        async with LocalProvider(config_for(called("a", one), called("b", two))) as local:
-            await one.stop()
-            await local.refresh_services()
-            response = await local.complete(CompletionRequest(f"ollama::{MODEL}", ["Hello"]))
-            assert response.service == "b"
-            assert local.ollama is not None
-            assert local.ollama.id == "b"
-            assert repr(local) == (
-                "<LocalProvider 2 services: 1 available, 1 unavailable | 2 models>"
-            )
+    async with (
+        OllamaEmulator(models=[talker()]) as one,
+        OllamaEmulator(models=[talker()]) as two,
+        LocalProvider(config_for(called("a", one), called("b", two))) as local,
+    ):
+        await one.stop()
+        await local.refresh_services()
+        response = await local.complete(CompletionRequest(f"ollama::{MODEL}", ["Hello"]))
+        assert response.service == "b"
+        assert local.ollama is not None
+        assert local.ollama.id == "b"
+        assert repr(local) == ("<LocalProvider 2 services: 1 available, 1 unavailable | 2 models>")
 
 
 async def test_a_model_that_came_after_the_list_is_found(config_for: ConfigFor) -> None:
@@ -502,12 +526,14 @@ async def test_a_service_that_came_after_the_look_is_found(config_for: ConfigFor
 
 
 async def test_a_service_that_went_away_is_told_by_its_address(config_for: ConfigFor) -> None:
-    async with OllamaEmulator(models=[talker()]) as ollama:
-        async with LocalProvider(config_for(ollama)) as local:
-            await ollama.stop()
-            with pytest.raises(ServiceNotFound, match=f"{ollama.port} could not be reached"):
-                await local.complete(CHAT)
-            assert local.services[0].status is ServiceStatus.UNAVAILABLE
+    async with (
+        OllamaEmulator(models=[talker()]) as ollama,
+        LocalProvider(config_for(ollama)) as local,
+    ):
+        await ollama.stop()
+        with pytest.raises(ServiceNotFound, match=f"{ollama.port} could not be reached"):
+            await local.complete(CHAT)
+        assert local.services[0].status is ServiceStatus.UNAVAILABLE
 
 
 # What there is.
@@ -518,22 +544,22 @@ async def test_models_are_listed_one_for_each_service_and_sorted(config_for: Con
     async with (
         OllamaEmulator(models=[talker(), talker(name="aaa")]) as ollama,
         LMStudioEmulator([both]) as studio,
+        LocalProvider(config_for(ollama, studio)) as local,
     ):
-        async with LocalProvider(config_for(ollama, studio)) as local:
-            listed = [(info.id, info.service) for info in await local.list_models()]
-            assert listed == [
-                ("aaa:latest", "ollama"),
-                (MODEL, "lmstudio"),
-                (MODEL, "ollama"),
-            ]
-            assert [str(info.model_id) for info in await local.list_models()][1:] == [
-                f"lmstudio::{MODEL}",
-                f"ollama::{MODEL}",
-            ]
-            assert local.ollama is not None
-            assert local.lmstudio is not None
-            assert [info.id for info in await local.ollama.list_models()] == ["aaa:latest", MODEL]
-            assert await local.lmstudio.supports_model(MODEL)
+        listed = [(info.id, info.service) for info in await local.list_models()]
+        assert listed == [
+            ("aaa:latest", "ollama"),
+            (MODEL, "lmstudio"),
+            (MODEL, "ollama"),
+        ]
+        assert [str(info.model_id) for info in await local.list_models()][1:] == [
+            f"lmstudio::{MODEL}",
+            f"ollama::{MODEL}",
+        ]
+        assert local.ollama is not None
+        assert local.lmstudio is not None
+        assert [info.id for info in await local.ollama.list_models()] == ["aaa:latest", MODEL]
+        assert await local.lmstudio.supports_model(MODEL)
 
 
 async def test_a_service_that_cannot_list_does_not_hide_the_others(config_for: ConfigFor) -> None:
@@ -616,10 +642,12 @@ async def test_which_model_where_none_is_named(config_for: ConfigFor) -> None:
         async with LocalProvider(config_for(ollama, default_model="lage:9b")) as local:
             with pytest.raises(ModelNotFound, match="Did you mean ollama::large:9b"):
                 await local.default_model()
-    async with OllamaEmulator(models=[embedder, cloud]) as ollama:
-        async with LocalProvider(config_for(ollama)) as local:
-            with pytest.raises(ModelNotFound, match="can chat"):
-                await local.default_model()
+    async with (
+        OllamaEmulator(models=[embedder, cloud]) as ollama,
+        LocalProvider(config_for(ollama)) as local,
+    ):
+        with pytest.raises(ModelNotFound, match="can chat"):
+            await local.default_model()
 
 
 # What a model cannot do, or may not.
@@ -628,26 +656,32 @@ async def test_which_model_where_none_is_named(config_for: ConfigFor) -> None:
 async def test_what_a_model_cannot_do_is_refused_before_anything_is_sent(
     config_for: ConfigFor,
 ) -> None:
-    async with OllamaEmulator() as ollama, LMStudioEmulator() as studio:
-        async with LocalProvider(config_for(ollama, studio)) as local:
-            for name in ("nomic-embed-text", "text-embedding-nomic-embed-text-v1.5"):
-                with pytest.raises(CapabilityNotSupported, match="does not chat") as caught:
-                    await local.complete(CompletionRequest(name, ["Hello"]))
-                assert not caught.value.retryable
-            for name in ("llama3.2:3b", "qwen/qwen3-4b-2507"):
-                with pytest.raises(CapabilityNotSupported, match="makes no embeddings"):
-                    await local.embed(EmbeddingRequest(name, ["Hello"]))
-            assert (chats(ollama), chats(studio)) == (0, 0)
+    async with (
+        OllamaEmulator() as ollama,
+        LMStudioEmulator() as studio,
+        LocalProvider(config_for(ollama, studio)) as local,
+    ):
+        for name in ("nomic-embed-text", "text-embedding-nomic-embed-text-v1.5"):
+            with pytest.raises(CapabilityNotSupported, match="does not chat") as caught:
+                await local.complete(CompletionRequest(name, ["Hello"]))
+            assert not caught.value.retryable
+        for name in ("llama3.2:3b", "qwen/qwen3-4b-2507"):
+            with pytest.raises(CapabilityNotSupported, match="makes no embeddings"):
+                await local.embed(EmbeddingRequest(name, ["Hello"]))
+        assert (chats(ollama), chats(studio)) == (0, 0)
 
 
 async def test_a_service_whose_model_can_goes_before_one_whose_model_cannot(
     config_for: ConfigFor,
 ) -> None:
     embeds = talker(capabilities=("embedding",))
-    async with OllamaEmulator(models=[embeds]) as one, OllamaEmulator(models=[talker()]) as two:
-        async with LocalProvider(config_for(called("a", one), called("b", two))) as local:
-            assert (await local.complete(CHAT)).service == "b"
-            assert (await local.embed(EmbeddingRequest(MODEL, ["a"]))).service == "a"
+    async with (
+        OllamaEmulator(models=[embeds]) as one,
+        OllamaEmulator(models=[talker()]) as two,
+        LocalProvider(config_for(called("a", one), called("b", two))) as local,
+    ):
+        assert (await local.complete(CHAT)).service == "b"
+        assert (await local.embed(EmbeddingRequest(MODEL, ["a"]))).service == "a"
 
 
 async def test_a_cloud_model_is_marked_and_refused_unless_it_is_allowed(
@@ -705,12 +739,15 @@ async def test_vectors_come_from_elsewhere_only_if_the_weights_are_the_same(
 
 async def test_a_fault_of_the_caller_in_vectors_goes_nowhere_else(config_for: ConfigFor) -> None:
     small = talker(capabilities=("embedding",), context_length=4)
-    async with OllamaEmulator(models=[small]) as one, OllamaEmulator(models=[small]) as two:
-        async with LocalProvider(config_for(called("a", one), called("b", two))) as local:
-            with pytest.raises(ContextLengthExceeded) as caught:
-                await local.embed(EmbeddingRequest(MODEL, ["a text of many more words than fit"]))
-            assert caught.value.service == "a"
-            assert (chats(one), chats(two)) == (1, 0)
+    async with (
+        OllamaEmulator(models=[small]) as one,
+        OllamaEmulator(models=[small]) as two,
+        LocalProvider(config_for(called("a", one), called("b", two))) as local,
+    ):
+        with pytest.raises(ContextLengthExceeded) as caught:
+            await local.embed(EmbeddingRequest(MODEL, ["a text of many more words than fit"]))
+        assert caught.value.service == "a"
+        assert (chats(one), chats(two)) == (1, 0)
 
 
 async def test_vectors_too_have_the_callers_limit(config_for: ConfigFor) -> None:
@@ -732,14 +769,16 @@ async def test_no_key_shows_in_what_is_printed(config_for: ConfigFor) -> None:
     async with LMStudioEmulator(token="sk-lm-another0:0123456789abcdefghij") as studio:
         config = config_for(studio, lmstudio=LMStudioConfig(api_key=Secret(key)))
         async with LocalProvider(config) as local:
+            said: list[str] = []
             for name in ("lmstudio::qwen/qwen3-4b-2507", "qwen/qwen3-4b-2507"):
                 with pytest.raises(AuthenticationError, match="Set the key") as caught:
                     await local.complete(CompletionRequest(name, ["Hi"]))
                 assert caught.value.service == "lmstudio"
+                said.append(f"{caught.value!r} {caught.value}")
 
             shown = repr((local, config, local.services, local.discovery.findings, local.lmstudio))
             assert key[:10] not in shown
-            assert key[:10] not in f"{caught.value!r} {caught.value}"
+            assert key[:10] not in "".join(said)
             assert local.services[0].status is ServiceStatus.UNAUTHORIZED
 
 

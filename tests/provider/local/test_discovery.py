@@ -5,7 +5,8 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
 
 import pytest
 from msgspec.structs import replace
@@ -26,12 +27,23 @@ from patinox.provider.local.registry import services
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.types import ServiceStatus, ServiceType
 from patinox.provider.secret import Secret
-from patinox.testing import EmulatedServer, LMStudioEmulator, OllamaEmulator
+from patinox.testing import EmulatedServer, Exchange, LMStudioEmulator, OllamaEmulator
 
 ConfigFor = Callable[..., LocalProviderConfig]
+Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 DEMO = demo_model()
 KEY = "sk-lm-Ab3dEf9h:0123456789abcdefghij"
 NO_IPV6 = "this machine has no ::1"
+
+
+class Clock(Protocol):
+    """The fixture `clock`."""
+
+    now: float
+
+    def __call__(self) -> float: ...
+
+    def passes(self, seconds: float) -> None: ...
 
 
 def has_ipv6_loopback() -> bool:
@@ -69,30 +81,27 @@ def paths(server: EmulatedServer) -> list[tuple[str, str]]:
 
 
 async def test_all_addresses_are_looked_at_at_once(config_for: ConfigFor) -> None:
-    latency = 0.2
-    servers = [OllamaEmulator(latency=latency, models=()) for _ in range(5)]
-    servers_too = [LMStudioEmulator((), latency=latency) for _ in range(5)]
-    async with asyncio.TaskGroup() as group:
-        for server in (*servers, *servers_too):
-            group.create_task(server.start())
-    try:
+    latency = 0.4
+    async with AsyncExitStack() as stack:
+        servers: list[EmulatedServer] = [OllamaEmulator(latency=latency) for _ in range(3)]
+        servers += [LMStudioEmulator(latency=latency) for _ in range(3)]
+        for server in servers:
+            await stack.enter_async_context(server)
         await Transport.prepare()
-        discovery = ServiceDiscovery(config_for(*servers, *servers_too))
+        patient = {"discovery_timeout": 10.0}
+        discovery = ServiceDiscovery(config_for(*servers, discovery=patient))
+        stack.push_async_callback(discovery.aclose)
         started = time.monotonic()
         await discovery.discover_services()
         seconds = time.monotonic() - started
 
-        assert len(discovery.services) == 10
-        # One round to identify and one to list; one server after the other would be twenty.
-        assert seconds < 8 * latency
-        await discovery.aclose()
-    finally:
-        for server in (*servers, *servers_too):
-            await server.stop()
+        assert len(discovery.services) == 6
+        # One round to identify and one to list; one server after the other would be twelve.
+        assert seconds < 6 * latency
 
 
 async def test_addresses_that_swallow_packets_cost_no_more_than_the_limit(
-    swallower: str, raw_server: Any, config_for: ConfigFor
+    swallower: str, raw_server: Serve, config_for: ConfigFor
 ) -> None:
     async def silent(*_: object) -> None:
         await asyncio.Event().wait()
@@ -147,7 +156,7 @@ async def test_one_who_is_cancelled_does_not_take_the_look_from_the_others(
         discovery = ServiceDiscovery(config_for(ollama))
         impatient = asyncio.create_task(discovery.discover_services())
         patient = asyncio.create_task(discovery.discover_services())
-        while not ollama.requests:
+        while not ollama.requests:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
         impatient.cancel()
 
@@ -168,7 +177,7 @@ async def test_closing_stops_a_look_that_is_under_way(swallower: str) -> None:
 
 
 async def test_a_young_result_is_kept_until_it_is_old_or_a_fresh_one_is_asked_for(
-    config_for: ConfigFor, clock: Any
+    config_for: ConfigFor, clock: Clock
 ) -> None:
     async with OllamaEmulator() as ollama:
         kept = {"cache_enabled": True, "cache_ttl": 5.0}
@@ -238,7 +247,7 @@ async def test_an_address_of_ones_own_replaces_the_usual_ones_of_that_service(
 async def test_only_enabled_services_are_looked_for(move_defaults: Callable[..., None]) -> None:
     async with OllamaEmulator() as ollama, LMStudioEmulator() as studio:
         move_defaults(ollama=(ollama.url,), lmstudio=(studio.url,))
-        enabled = discovery_module.LocalProviderConfig().discovery_config
+        enabled = LocalProviderConfig().discovery_config
         config = LocalProviderConfig(
             discovery_config=replace(enabled, enabled_services=("ollama",)), monitor=False
         )
@@ -420,7 +429,7 @@ async def test_a_key_is_sent_only_after_the_server_has_proven_what_it_is(
 
 
 async def test_a_key_is_never_shown_to_another_service_on_its_port(
-    config_for: ConfigFor, web_server: Any
+    config_for: ConfigFor, web_server: Serve
 ) -> None:
     async with OllamaEmulator() as ollama, web_server(b"{}") as impostor:
         places = [
@@ -444,7 +453,7 @@ async def test_a_key_is_never_shown_to_another_service_on_its_port(
 
 
 async def test_a_server_that_loads_is_warming_and_then_available(
-    config_for: ConfigFor, web_server: Any, clock: Any
+    config_for: ConfigFor, web_server: Serve, clock: Clock
 ) -> None:
     loading = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
     props = b'{"default_generation_settings":{"n_ctx":512},"build_info":"b7000-abc1234"}'
@@ -455,7 +464,7 @@ async def test_a_server_that_loads_is_warming_and_then_available(
         "/v1/models": (200, models),
     }
 
-    async def warm(exchange: Any) -> None:
+    async def warm(exchange: Exchange) -> None:
         await exchange.reply(503, loading)
 
     async with web_server(warm, headers={"Server": "llama.cpp"}) as server:
@@ -475,7 +484,7 @@ async def test_a_server_that_loads_is_warming_and_then_available(
         await discovery.aclose()
 
 
-async def test_only_those_that_are_due_are_probed(config_for: ConfigFor, clock: Any) -> None:
+async def test_only_those_that_are_due_are_probed(config_for: ConfigFor, clock: Clock) -> None:
     async with OllamaEmulator() as ollama, LMStudioEmulator() as studio:
         health = HealthCheckConfig(interval=5.0, retry_delay=1.0, max_failures=3)
         config = config_for(ollama, studio, discovery={"health_check": health})
@@ -497,11 +506,11 @@ async def test_only_those_that_are_due_are_probed(config_for: ConfigFor, clock: 
         await discovery.aclose()
 
 
-async def test_what_was_measured_is_true(config_for: ConfigFor, clock: Any) -> None:
+async def test_what_was_measured_is_true(config_for: ConfigFor, clock: Clock) -> None:
     async with OllamaEmulator() as ollama:
         answer = ollama.handle
 
-        async def slow(exchange: Any) -> None:
+        async def slow(exchange: Exchange) -> None:
             clock.passes(0.5)
             await answer(exchange)
 
@@ -551,7 +560,7 @@ async def test_the_monitor_sees_a_service_die_and_come_back(config_for: ConfigFo
         assert ollama.open_connections == 0 or await _closed(ollama)
 
 
-async def test_a_server_that_hangs_degrades_first(config_for: ConfigFor, clock: Any) -> None:
+async def test_a_server_that_hangs_degrades_first(config_for: ConfigFor, clock: Clock) -> None:
     health = HealthCheckConfig(timeout=0.05, max_failures=2)
     async with OllamaEmulator() as ollama:
         config = config_for(ollama, discovery={"health_check": health})
@@ -573,13 +582,13 @@ async def test_a_server_that_hangs_degrades_first(config_for: ConfigFor, clock: 
 
 async def _until(discovery: ServiceDiscovery, status: ServiceStatus) -> None:
     async with asyncio.timeout(5):
-        while discovery.services[0].status is not status:
+        while discovery.services[0].status is not status:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
 
 
 async def _closed(server: EmulatedServer) -> bool:
     async with asyncio.timeout(1):
-        while server.open_connections:
+        while server.open_connections:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
     return True
 

@@ -97,10 +97,12 @@ async def test_0_4_tells_all_of_its_models() -> None:
 
 
 async def test_0_3_tells_what_it_knows_and_the_rest_stays_unknown() -> None:
-    async with LMStudioEmulator(generation="0.3") as server:
-        async with LMStudioProvider(server.url) as studio:
-            models = {info.id: info for info in await studio.list_models()}
-            assert studio.inferred_version == "0.3.x"
+    async with (
+        LMStudioEmulator(generation="0.3") as server,
+        LMStudioProvider(server.url) as studio,
+    ):
+        models = {info.id: info for info in await studio.list_models()}
+        assert studio.inferred_version == "0.3.x"
 
     assert {name: abilities(info) for name, info in models.items()} == {
         QWEN: (True, False, None, True, None),

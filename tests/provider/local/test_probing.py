@@ -9,9 +9,10 @@ import pytest
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.probing import Finding
-from patinox.testing import EmulatedServer, LMStudioEmulator, OllamaEmulator
+from patinox.testing import EmulatedServer, Exchange, LMStudioEmulator, OllamaEmulator
 
 ConfigFor = Callable[..., LocalProviderConfig]
+Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 LLAMACPP = {"Server": "llama.cpp"}
 OK = (200, b'{"status":"ok"}')
 VERSION = (200, b'{"version":"0.33.0"}')
@@ -35,20 +36,20 @@ async def look(config: LocalProviderConfig) -> Finding:
         await discovery.aclose()
 
 
-async def echo(exchange: Any) -> None:  # noqa: ANN401
+async def echo(exchange: Exchange) -> None:
     await exchange.reply(200, f"{exchange.method} {exchange.path}".encode() + exchange.body)
 
 
-async def always_like_lm_studio(exchange: Any) -> None:  # noqa: ANN401
+async def always_like_lm_studio(exchange: Exchange) -> None:
     error = f'{{"error":"Unexpected endpoint or method. ({exchange.method} {exchange.path})"}}'
     await exchange.reply(200, error.encode())
 
 
-async def redirect(exchange: Any) -> None:  # noqa: ANN401
+async def redirect(exchange: Exchange) -> None:
     await exchange.reply(301, headers={"Location": "http://127.0.0.1:1/api/version"})
 
 
-async def endless(exchange: Any) -> None:  # noqa: ANN401
+async def endless(exchange: Exchange) -> None:
     await exchange.start(200, content_type="application/json")
     while True:
         await exchange.send(b" " * 2**16)
@@ -107,7 +108,7 @@ IMPOSTORS: dict[str, tuple[Any, dict[str, str]]] = {
 @pytest.mark.parametrize("name", IMPOSTORS)
 @pytest.mark.parametrize("expected", [None, "ollama", "lmstudio", "llamacpp"])
 async def test_an_impostor_is_refused_and_told_so(
-    name: str, expected: str | None, config_for: ConfigFor, web_server: Any
+    name: str, expected: str | None, config_for: ConfigFor, web_server: Serve
 ) -> None:
     answers, headers = IMPOSTORS[name]
     async with web_server(answers, headers=headers) as server:
@@ -136,7 +137,7 @@ RAW = {
 
 @pytest.mark.parametrize("said", RAW.values(), ids=RAW)
 async def test_a_port_that_does_not_speak_http_is_refused(
-    said: bytes, config_for: ConfigFor, raw_server: Any
+    said: bytes, config_for: ConfigFor, raw_server: Serve
 ) -> None:
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
@@ -150,7 +151,7 @@ async def test_a_port_that_does_not_speak_http_is_refused(
 
 
 async def test_a_port_that_closes_at_once_is_refused(
-    config_for: ConfigFor, raw_server: Any
+    config_for: ConfigFor, raw_server: Serve
 ) -> None:
     async def talk(*_: object) -> None:
         return
@@ -204,7 +205,7 @@ GENUINE: dict[str, tuple[Any, dict[str, str], str, str | None]] = {
 
 @pytest.mark.parametrize("name", GENUINE)
 async def test_the_real_one_is_taken_at_its_word(
-    name: str, config_for: ConfigFor, web_server: Any
+    name: str, config_for: ConfigFor, web_server: Serve
 ) -> None:
     answers, headers, kind, version = GENUINE[name]
     async with web_server(answers, headers=headers) as server:

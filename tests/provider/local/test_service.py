@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Protocol
 
 import pytest
 
@@ -26,11 +26,22 @@ from patinox.provider.types import (
 )
 from patinox.testing import Exchange, LMStudioEmulator, OllamaEmulator, OllamaModel
 
+
+class Clock(Protocol):
+    """The fixture `clock`."""
+
+    now: float
+
+    def __call__(self) -> float: ...
+
+    def passes(self, seconds: float) -> None: ...
+
+
 MODELS = tuple(OllamaModel(name=name, reply="Hi.") for name in ("b:1", "a:1", "a:2"))
 CHAT = CompletionRequest("a:1", ["Hello"])
 
 
-async def test_models_are_listed_once_for_all_who_ask_and_kept_while_young(clock: Any) -> None:
+async def test_models_are_listed_once_for_all_who_ask_and_kept_while_young(clock: Clock) -> None:
     async with (
         OllamaEmulator(models=MODELS, latency=0.02) as server,
         OllamaProvider(server.url, OllamaConfig(cache_ttl=5.0), clock=clock) as ollama,
@@ -50,10 +61,12 @@ async def test_models_are_listed_once_for_all_who_ask_and_kept_while_young(clock
 
 async def test_the_survey_names_what_is_there_and_what_is_in_memory() -> None:
     loaded = OllamaModel(name="c:1", loaded=True)
-    async with OllamaEmulator(models=[*MODELS, loaded]) as server:
-        async with OllamaProvider(server.url) as ollama:
-            survey = await ollama.survey()
-            assert (survey.models, survey.loaded) == (("b:1", "a:1", "a:2", "c:1"), ("c:1",))
+    async with (
+        OllamaEmulator(models=[*MODELS, loaded]) as server,
+        OllamaProvider(server.url) as ollama,
+    ):
+        survey = await ollama.survey()
+        assert (survey.models, survey.loaded) == (("b:1", "a:1", "a:2", "c:1"), ("c:1",))
     async with LMStudioEmulator() as studio, LMStudioProvider(studio.url) as provider:
         survey = await provider.survey()
         assert len(survey.models) == 4
@@ -165,7 +178,7 @@ async def test_closing_stops_a_list_that_is_under_way() -> None:
         ollama = OllamaProvider(server.url)
         listing = asyncio.create_task(ollama.list_models())
         async with asyncio.timeout(2):
-            while not server.requests:
+            while not server.requests:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.001)
         await ollama.aclose()
         with pytest.raises(asyncio.CancelledError):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from patinox.provider.local.errors import (
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.secret import Secret
-from patinox.testing import EmulatedServer, OllamaEmulator
+from patinox.testing import EmulatedServer, Exchange, OllamaEmulator
 
+Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 GET = HTTPRequest(path="/")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 
@@ -32,7 +34,8 @@ def at(url: str) -> Endpoint:
 async def fetch(url: str, request: HTTPRequest = GET, **limits: Any) -> HTTPReply:  # noqa: ANN401
     transport = Transport()
     try:
-        return await transport.send(at(url), request, **{"within": 5.0, "connect": 5.0, **limits})
+        settings: dict[str, Any] = {"within": 5.0, "connect": 5.0, **limits}
+        return await transport.send(at(url), request, **settings)
     finally:
         await transport.aclose()
 
@@ -51,7 +54,7 @@ def speaks(*parts: bytes) -> Callable[..., Any]:
 
 async def until_closed(server: EmulatedServer) -> bool:
     async with asyncio.timeout(1):
-        while server.open_connections:
+        while server.open_connections:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
     return True
 
@@ -59,7 +62,7 @@ async def until_closed(server: EmulatedServer) -> bool:
 # What it sends, and what it never does.
 
 
-async def test_a_request_arrives_as_it_was_written(web_server: Any) -> None:
+async def test_a_request_arrives_as_it_was_written(web_server: Serve) -> None:
     async with web_server(b"hello") as server:
         reply = await fetch(
             f"{server.url}/prefix", json_request("POST", "/x", {"a": 1}), api_key=Secret("k-1")
@@ -75,7 +78,7 @@ async def test_a_request_arrives_as_it_was_written(web_server: Any) -> None:
     assert seen.headers["user-agent"].startswith("patinox/")
 
 
-async def test_a_request_without_a_key_or_a_body_has_neither_header(web_server: Any) -> None:
+async def test_a_request_without_a_key_or_a_body_has_neither_header(web_server: Serve) -> None:
     async with web_server(b"") as server:
         await fetch(server.url)
         (seen,) = server.requests
@@ -83,7 +86,7 @@ async def test_a_request_without_a_key_or_a_body_has_neither_header(web_server: 
 
 
 async def test_the_environment_is_no_way_to_another_address(
-    web_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    web_server: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -95,8 +98,8 @@ async def test_the_environment_is_no_way_to_another_address(
         assert "authorization" not in server.requests[0].headers
 
 
-async def test_a_redirect_is_not_followed_and_a_cookie_not_kept(web_server: Any) -> None:
-    async def redirect(exchange: Any) -> None:  # noqa: ANN401
+async def test_a_redirect_is_not_followed_and_a_cookie_not_kept(web_server: Serve) -> None:
+    async def redirect(exchange: Exchange) -> None:
         headers = {"Location": "/elsewhere", "Set-Cookie": "track=me"}
         await exchange.reply(302, headers=headers)
 
@@ -110,8 +113,8 @@ async def test_a_redirect_is_not_followed_and_a_cookie_not_kept(web_server: Any)
         assert "cookie" not in server.requests[1].headers
 
 
-async def test_compression_that_was_not_asked_for_is_refused(web_server: Any) -> None:
-    async def compressed(exchange: Any) -> None:  # noqa: ANN401
+async def test_compression_that_was_not_asked_for_is_refused(web_server: Serve) -> None:
+    async def compressed(exchange: Exchange) -> None:
         await exchange.reply(200, b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
 
     async with web_server(compressed) as server:
@@ -123,7 +126,7 @@ async def test_compression_that_was_not_asked_for_is_refused(web_server: Any) ->
 
 
 async def test_connections_are_kept_between_whole_replies_and_closed_at_the_end(
-    web_server: Any,
+    web_server: Serve,
 ) -> None:
     async with web_server(b"{}") as server:
         transport = Transport()
@@ -139,7 +142,7 @@ async def test_connections_are_kept_between_whole_replies_and_closed_at_the_end(
         assert await until_closed(server)
 
 
-async def test_there_are_no_more_connections_than_the_pool_has(web_server: Any) -> None:
+async def test_there_are_no_more_connections_than_the_pool_has(web_server: Serve) -> None:
     async with web_server(b"{}", latency=0.02) as server:
         transport = Transport(pool_size=2)
         await asyncio.gather(
@@ -149,7 +152,7 @@ async def test_there_are_no_more_connections_than_the_pool_has(web_server: Any) 
         await transport.aclose()
 
 
-async def test_a_stream_has_a_connection_of_its_own_that_ends_with_it(raw_server: Any) -> None:
+async def test_a_stream_has_a_connection_of_its_own_that_ends_with_it(raw_server: Serve) -> None:
     """llama.cpp closes the connection after a stream and does not say so."""
     connections = 0
     body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
@@ -171,8 +174,8 @@ async def test_a_stream_has_a_connection_of_its_own_that_ends_with_it(raw_server
         await transport.aclose()
 
 
-async def test_leaving_a_stream_hangs_up(web_server: Any) -> None:
-    async def endless(exchange: Any) -> None:  # noqa: ANN401
+async def test_leaving_a_stream_hangs_up(web_server: Serve) -> None:
+    async def endless(exchange: Exchange) -> None:
         await exchange.start(200, content_type="text/plain")
         while True:
             await exchange.send(b"x")
@@ -189,8 +192,8 @@ async def test_leaving_a_stream_hangs_up(web_server: Any) -> None:
         await transport.aclose()
 
 
-async def test_what_comes_after_the_end_is_not_waited_for(web_server: Any) -> None:
-    async def dawdling(exchange: Any) -> None:  # noqa: ANN401
+async def test_what_comes_after_the_end_is_not_waited_for(web_server: Serve) -> None:
+    async def dawdling(exchange: Exchange) -> None:
         await exchange.start(200, content_type="text/plain")
         await exchange.send(b"all")
         await asyncio.Event().wait()
@@ -205,7 +208,7 @@ async def test_what_comes_after_the_end_is_not_waited_for(web_server: Any) -> No
         await transport.aclose()
 
 
-async def test_it_belongs_to_the_loop_that_used_it_first(web_server: Any) -> None:
+async def test_it_belongs_to_the_loop_that_used_it_first(web_server: Serve) -> None:
     async with web_server(b"{}") as server:
         transport = Transport()
         await transport.send(at(server.url), GET, within=5, connect=5)
@@ -254,7 +257,7 @@ async def test_a_connection_that_is_not_accepted(swallower: str) -> None:
     ids=["nothing", "ssh", "tls", "bad length", "half a body"],
 )
 async def test_what_is_no_reply(
-    said: bytes, kind: type[ProviderError], message: str, raw_server: Any
+    said: bytes, kind: type[ProviderError], message: str, raw_server: Serve
 ) -> None:
     async with raw_server(speaks(said)) as url:
         with pytest.raises(kind, match=message) as caught:
@@ -263,7 +266,7 @@ async def test_what_is_no_reply(
         assert str(at(url).port) in caught.value.message
 
 
-async def test_a_port_without_tls(raw_server: Any) -> None:
+async def test_a_port_without_tls(raw_server: Serve) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -275,7 +278,7 @@ async def test_a_port_without_tls(raw_server: Any) -> None:
         assert caught.value.hint == "Check the scheme, http or https."
 
 
-async def test_a_body_larger_than_its_budget(web_server: Any) -> None:
+async def test_a_body_larger_than_its_budget(web_server: Serve) -> None:
     async with web_server(b"x" * 1001) as server:
         assert len((await fetch(server.url, budget=1001)).body) == 1001
         with pytest.raises(ResponseTooLarge, match="more than 1,000 bytes"):
@@ -293,7 +296,7 @@ async def test_a_reply_that_does_not_come_in_time(phase: str) -> None:
         assert time.monotonic() - started < 1
 
 
-async def test_a_body_that_does_not_end_in_time(raw_server: Any) -> None:
+async def test_a_body_that_does_not_end_in_time(raw_server: Serve) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD + b"par")
@@ -311,18 +314,18 @@ async def test_a_body_that_does_not_end_in_time(raw_server: Any) -> None:
         await transport.aclose()
 
 
-async def test_a_stream_that_breaks_is_an_interruption(raw_server: Any) -> None:
+async def test_a_stream_that_breaks_is_an_interruption(raw_server: Serve) -> None:
     async with raw_server(speaks(HEAD + b"par")) as url:
         transport = Transport()
         async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=5, phase="idle") == b"par"
             with pytest.raises(StreamInterrupted, match="broke in the middle") as caught:
-                while await reply.read(within=5, phase="idle"):
-                    pass
+                await reply.read(within=5, phase="idle")
         assert caught.value.retryable
         await transport.aclose()
 
 
-async def test_a_timeout_of_the_callers_own_stays_his(web_server: Any) -> None:
+async def test_a_timeout_of_the_callers_own_stays_his(web_server: Serve) -> None:
     async with web_server(b"{}", latency=5.0) as server:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):

@@ -138,7 +138,8 @@ class LocalProvider:
         Raises:
             InvalidRequest: a field is wrong, or no model is named anywhere.
         """
-        return merge_request(self._defaults, **fields)
+        configured = ModelDefaults(model=self.config.default_model)
+        return merge_request(resolve(configured, self._defaults), **fields)
 
     # What is there.
 
