@@ -75,7 +75,7 @@ class Terminal:
         os.close(self._own)
 
     def press(self, keys: str) -> None:
-        os.write(self._own, keys.encode())
+        os.write(self._own, keys.encode(errors="surrogateescape"))
 
     def wait_for(self, text: str, *, times: int = 1) -> None:
         until(lambda: self._read() and self.screen.count(text) >= times, lambda: self.screen)
@@ -130,7 +130,7 @@ def test_exit_codes_reach_the_shell() -> None:
 
 
 def test_bytes_that_are_no_text_are_replaced(ollama: OllamaEmulator) -> None:
-    command = [*COMMAND, "chat", "qwen3:4b", b"caf\xe9"]
+    command: list[str | bytes] = [*COMMAND, "chat", "qwen3:4b", b"caf\xe9"]
     assert subprocess.run(command, check=True, stdin=subprocess.DEVNULL).returncode == 0
     assert ollama.requests[-1].json["messages"][0]["content"] == "caf\ufffd"
 
@@ -237,7 +237,7 @@ def test_ctrl_c_in_a_conversation_stops_the_answer_and_nothing_else(slow: Ollama
         until(lambda: slow.client_gone == 1)  # while the conversation waits for the person
         terminal.press("second\n")
         terminal.wait_for("word word ", times=2)
-        terminal.press("\x03")
+        terminal.press("\x03\x03\x03")  # as people do
         terminal.wait_for("(stopped)", times=2)
         terminal.wait_for("> ", times=3)
         terminal.press("\x03")
@@ -260,6 +260,9 @@ def test_a_conversation_has_a_history() -> None:
         terminal.wait_for("> ", times=2)
         terminal.press("\x1b[A\n")
         terminal.wait_for("tokens/s", times=2)
+        terminal.wait_for("> ", times=3)
+        terminal.press("caf\udce9\n")  # a byte that is no text
+        terminal.wait_for("tokens/s", times=3)
         terminal.press("/exit\n")
         assert terminal.wait_for_end() == 0
     assert terminal.screen.count("> colour") == 2

@@ -29,7 +29,9 @@ DEMO = demo_model()
 
 def _config(url: str, kind: str, **fields: Any) -> LocalProviderConfig:  # noqa: ANN401
     return LocalProviderConfig(
-        discovery_config=DiscoveryConfig(enabled_services=("ollama", "lmstudio", "llamacpp")),
+        discovery_config=DiscoveryConfig(
+            enabled_services=("ollama", "lmstudio", "llamacpp"), discovery_timeout=20.0
+        ),
         endpoints=(EndpointConfig.parse(url, service=kind),),
         auto_discover=False,
         **fields,

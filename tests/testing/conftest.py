@@ -81,7 +81,7 @@ class Client:
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.request(
-            method, path, data=data, headers=headers, allow_redirects=False
+            method, self.server.url + path, data=data, headers=headers, allow_redirects=False
         ) as reply:
             return Reply(reply.status, reply.headers, await reply.read())
 

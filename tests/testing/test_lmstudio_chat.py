@@ -18,8 +18,6 @@ from patinox.testing.lmstudio import (
 )
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 OWL = LMStudioModel(
     key="acme/owl-4b",
     kind="vlm",
@@ -34,14 +32,8 @@ OWL = LMStudioModel(
     params_string="4B",
     reply="Hi there.",
 )
-
-
 WEATHER = LMStudioToolCall("get_weather", '{"city":"Oslo"}')
-
-
 CHAT, CHAT_V0, NATIVE = "/v1/chat/completions", "/api/v0/chat/completions", "/api/v1/chat"
-
-
 HELLO = [{"role": "user", "content": "hello big world"}]
 
 
@@ -215,18 +207,12 @@ USAGE_FRAME = (
     f'data: {{{P},"choices":[],"usage":{{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,'
     '"completion_tokens_details":{"reasoning_tokens":1}}}\n\n'
 )
-
-
 THOUGHT = LMStudioAnswer(("Hi",), reasoning=("Think",))
-
-
 THOUGHT_FRAMES = [
     frame('{"role":"assistant","reasoning_content":"Think"}'),
     frame('{"content":"Hi"}'),
     frame("{}", '"stop"'),
 ]
-
-
 CALL_FRAMES = [
     frame(
         '{"role":"assistant","tool_calls":[{"index":0,"id":"123456789","type":"function",'
@@ -236,8 +222,6 @@ CALL_FRAMES = [
     frame('{"tool_calls":[{"index":0,"function":{"arguments":"\\"Oslo\\"}"}}]}'),
     frame("{}", '"tool_calls"'),
 ]
-
-
 BROKEN_FRAMES = [
     frame('{"role":"assistant","content":"Par"}'),
     (
@@ -245,8 +229,6 @@ BROKEN_FRAMES = [
         f'"message":"{MODEL_CRASHED}"}}\n\n'
     ),
 ]
-
-
 DONE = "data: [DONE]\n\n"
 
 

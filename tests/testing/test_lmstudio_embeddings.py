@@ -9,14 +9,9 @@ from typing import Any
 
 import pytest
 
-from patinox.testing.lmstudio import (
-    LMStudioEmulator,
-    LMStudioModel,
-)
+from patinox.testing.lmstudio import LMStudioEmulator, LMStudioModel
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 EMBED = LMStudioModel(
     key="text-embedding-acme-v1",
     kind="embedding",

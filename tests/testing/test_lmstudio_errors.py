@@ -7,14 +7,9 @@ from typing import Any, Literal
 
 import pytest
 
-from patinox.testing.lmstudio import (
-    LMStudioEmulator,
-    LMStudioModel,
-)
+from patinox.testing.lmstudio import LMStudioEmulator, LMStudioModel
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 OWL = LMStudioModel(
     key="acme/owl-4b",
     kind="vlm",
@@ -29,8 +24,6 @@ OWL = LMStudioModel(
     params_string="4B",
     reply="Hi there.",
 )
-
-
 FINCH = LMStudioModel(
     key="finch-1b",
     publisher="mlx-community",
@@ -39,8 +32,6 @@ FINCH = LMStudioModel(
     format="mlx",
     max_context_length=32768,
 )
-
-
 EMBED = LMStudioModel(
     key="text-embedding-acme-v1",
     kind="embedding",
@@ -53,27 +44,15 @@ EMBED = LMStudioModel(
     size_bytes=146146432,
     dimensions=3,
 )
-
-
 CHAT, CHAT_V0, NATIVE = "/v1/chat/completions", "/api/v0/chat/completions", "/api/v1/chat"
-
-
 HELLO = [{"role": "user", "content": "hello big world"}]
-
-
 GUARDRAIL = "Model loading was stopped due to insufficient system resources."
-
-
 TOO_LONG = {"messages": [{"role": "user", "content": "word " * 9000}]}
-
-
 TOO_LONG_A = (
     "The number of tokens to keep from the initial prompt is greater than the context length"
     " (n_keep: 9000>= n_ctx: 8192). Try to load the model with a larger context length,"
     " or provide a shorter input."
 )
-
-
 TOO_LONG_C = (
     "Engine protocol predict request returned 400: "
     '{"error":{"code":400,"message":"request (9000 tokens) exceeds the available context size'
@@ -140,14 +119,8 @@ async def test_a_body_that_is_not_json_is_a_page_on_openai_routes_and_an_error_n
 
 
 LOAD, UNLOAD, DOWNLOAD = (f"/api/v1/models/{verb}" for verb in ("load", "unload", "download"))
-
-
 BROKEN_LOAD = LMStudioModel(key="acme/owl-70b", load_error=GUARDRAIL)
-
-
 LOAD_REFUSED = f'Failed to load model "acme/owl-70b". Error: {GUARDRAIL}'
-
-
 ASK = {"model": "acme/owl-4b", "input": "x"}
 
 

@@ -9,14 +9,9 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from patinox.testing.lmstudio import (
-    LMStudioEmulator,
-    LMStudioModel,
-)
+from patinox.testing.lmstudio import LMStudioEmulator, LMStudioModel
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 OWL = LMStudioModel(
     key="acme/owl-4b",
     kind="vlm",
@@ -31,8 +26,6 @@ OWL = LMStudioModel(
     params_string="4B",
     reply="Hi there.",
 )
-
-
 FINCH = LMStudioModel(
     key="finch-1b",
     publisher="mlx-community",
@@ -41,8 +34,6 @@ FINCH = LMStudioModel(
     format="mlx",
     max_context_length=32768,
 )
-
-
 EMBED = LMStudioModel(
     key="text-embedding-acme-v1",
     kind="embedding",
@@ -55,32 +46,20 @@ EMBED = LMStudioModel(
     size_bytes=146146432,
     dimensions=3,
 )
-
-
 Generation = Literal["0.4", "0.3"]
-
-
 CHAT, CHAT_V0, NATIVE = "/v1/chat/completions", "/api/v0/chat/completions", "/api/v1/chat"
-
-
 HELLO = [{"role": "user", "content": "hello big world"}]
-
-
 LIST_V1 = (
     '{"data":[{"id":"acme/owl-4b","object":"model","owned_by":"organization_owner"},'
     '{"id":"finch-1b","object":"model","owned_by":"organization_owner"},'
     '{"id":"text-embedding-acme-v1","object":"model","owned_by":"organization_owner"}],'
     '"object":"list"}'
 )
-
-
 OWL_V0 = (
     '{"id":"acme/owl-4b","object":"model","type":"vlm","publisher":"acme","arch":"owl3",'
     '"compatibility_type":"gguf","quantization":"Q4_K_M","state":"loaded",'
     '"max_context_length":131072,"loaded_context_length":8192,"capabilities":["tool_use"]}'
 )
-
-
 LIST_V0 = (
     '{"data":[' + OWL_V0 + ',{"id":"finch-1b","object":"model","type":"llm",'
     '"publisher":"mlx-community","arch":"finch","compatibility_type":"mlx","quantization":"4bit",'
@@ -89,8 +68,6 @@ LIST_V0 = (
     '"arch":"nomic-bert","compatibility_type":"gguf","quantization":"Q8_0","state":"not-loaded",'
     '"max_context_length":2048}],"object":"list"}'
 )
-
-
 LIST_NATIVE = (
     '{"models":[{"type":"llm","publisher":"acme","key":"acme/owl-4b","display_name":"Owl 4B",'
     '"architecture":"owl3","quantization":{"name":"Q4_K_M","bits_per_weight":4},'
@@ -137,8 +114,6 @@ async def test_without_jit_only_loaded_models_are_listed_except_natively(ask: As
 
 
 TWO = LMStudioModel(key="acme/two", loaded_context_length=100)
-
-
 ALIAS = LMStudioModel(key="acme/wren", identifier="My-Wren", loaded_context_length=100)
 
 
@@ -190,8 +165,6 @@ UNKNOWN_04 = {
     "param": "model",
     "code": "model_not_found",
 }
-
-
 UNKNOWN_03 = {
     "message": 'Model "nope" not found. Please specify a valid model.\n\nYour models:\n\n'
     "acme/owl-4b\nacme/two",
@@ -255,8 +228,6 @@ async def test_a_model_loaded_by_request_goes_when_its_ttl_has_passed(
 
 
 LOAD, UNLOAD, DOWNLOAD = (f"/api/v1/models/{verb}" for verb in ("load", "unload", "download"))
-
-
 OWL_CONFIG = (
     '{"context_length":8192,"eval_batch_size":512,"parallel":4,"flash_attention":false,'
     '"offload_kv_cache_to_gpu":true}'

@@ -16,8 +16,6 @@ from patinox.testing.lmstudio import (
 )
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 OWL = LMStudioModel(
     key="acme/owl-4b",
     kind="vlm",
@@ -32,14 +30,8 @@ OWL = LMStudioModel(
     params_string="4B",
     reply="Hi there.",
 )
-
-
 WEATHER = LMStudioToolCall("get_weather", '{"city":"Oslo"}')
-
-
 CHAT, CHAT_V0, NATIVE = "/v1/chat/completions", "/api/v0/chat/completions", "/api/v1/chat"
-
-
 GUARDRAIL = "Model loading was stopped due to insufficient system resources."
 
 
@@ -78,23 +70,17 @@ def event(name: str, rest: str = "") -> str:
 
 
 INSTANCE = ',"model_instance_id":"acme/owl-4b"'
-
-
 LOAD_EVENTS = [
     event("chat.start", INSTANCE),
     event("model_load.start", INSTANCE),
     event("model_load.progress", f'{INSTANCE},"progress":0.5'),
 ]
-
-
 PROMPT_EVENTS = [
     event("model_load.end", f'{INSTANCE},"load_time_seconds":0.0'),
     event("prompt_processing.start"),
     event("prompt_processing.progress", ',"progress":0.5'),
     event("prompt_processing.end"),
 ]
-
-
 SAID_EVENTS = [
     event("message.start"),
     event("message.delta", ',"content":"Hi"'),

@@ -16,8 +16,6 @@ from patinox.testing.lmstudio import (
 )
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 OWL = LMStudioModel(
     key="acme/owl-4b",
     kind="vlm",
@@ -32,8 +30,6 @@ OWL = LMStudioModel(
     params_string="4B",
     reply="Hi there.",
 )
-
-
 WEATHER = LMStudioToolCall("get_weather", '{"city":"Oslo"}')
 
 

@@ -9,16 +9,10 @@ from typing import Any, Literal
 
 import pytest
 
-from patinox.testing.lmstudio import (
-    LMStudioEmulator,
-    LMStudioModel,
-    LMStudioSwitches,
-)
+from patinox.testing.lmstudio import LMStudioEmulator, LMStudioModel, LMStudioSwitches
 from patinox.testing.lmstudio.state import Switches
 
 Ask = Callable[..., Awaitable[Any]]
-
-
 OWL = LMStudioModel(
     key="acme/owl-4b",
     kind="vlm",
@@ -33,17 +27,9 @@ OWL = LMStudioModel(
     params_string="4B",
     reply="Hi there.",
 )
-
-
 Generation = Literal["0.4", "0.3"]
-
-
 TOKEN = "sk-lm-abcdefgh:abcdefghijklmnopqrst"
-
-
 CHAT, CHAT_V0, NATIVE = "/v1/chat/completions", "/api/v0/chat/completions", "/api/v1/chat"
-
-
 HELLO = [{"role": "user", "content": "hello big world"}]
 
 

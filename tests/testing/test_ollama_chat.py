@@ -8,48 +8,23 @@ from typing import Any, Literal
 
 import pytest
 
-from patinox.testing import (
-    OllamaAnswer,
-    OllamaError,
-    OllamaModel,
-    OllamaPrompt,
-    OllamaToolCall,
-)
+from patinox.testing import OllamaAnswer, OllamaError, OllamaModel, OllamaPrompt, OllamaToolCall
 
 Serving = Callable[..., AbstractAsyncContextManager[Any]]
 Shape = Callable[[object], object]
-
-
 JSON = "application/json; charset=utf-8"
-
-
 PLAIN_JSON = "application/json"
-
-
 TINY = OllamaModel(name="tiny", reply="Hi")
-
-
 WEATHER = OllamaAnswer(
     text="Checking.",
     thinking=("Need the ", "weather."),
     tool_calls=(OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),),
 )
-
-
 THINKER = OllamaModel(
     name="qwen3:4b", capabilities=("completion", "tools", "thinking"), family="qwen3", reply=WEATHER
 )
-
-
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]
-
-
 ASK = [{"role": "user", "content": "hello there"}]
-
-
-LONG = [{"role": "user", "content": "word" + " word" * 49}]
-
-
 RENDERED = """[
 {"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":"",
 "thinking":"Need the "},"done":false},
@@ -63,8 +38,6 @@ RENDERED = """[
 {"model":"qwen3:4b","created_at":"t","message":{"role":"assistant","content":""},"done":true,
 "done_reason":"stop","total_duration":1883583458,"load_duration":1334875,"prompt_eval_count":164,
 "prompt_eval_duration":342546000,"eval_count":27,"eval_duration":1535599000}]"""
-
-
 NATIVE = """[
 {"model":"tiny","created_at":"t","message":{"role":"assistant","content":"","tool_calls":[
 {"id":"Zk3vP0m1Q9bT7xLc2RwYd8HsFgJnAe4U","function":{"index":0,"name":"get_weather",
@@ -136,7 +109,7 @@ async def test_the_default_answer_repeats_the_question_word_by_word(serving: Ser
         " there",
         "",
     ]
-    assert (lines[-1]["prompt_eval_count"], lines[-1]["eval_count"]) == (3, 4)
+    assert (lines[-1]["prompt_eval_count"], lines[-1]["eval_count"]) == (3, 5)
 
 
 @pytest.mark.parametrize(
@@ -188,24 +161,120 @@ async def test_an_answer_cut_by_num_predict_with_logprobs_is_as_documented(
 
 
 @pytest.mark.parametrize(
-    ("options", "text", "reason"),
+    ("options", "text", "reason", "count"),
     [
-        ({}, "one two three", "stop"),
-        ({"num_predict": -1}, "one two three", "stop"),
-        ({"num_predict": 2.9}, "one two", "length"),
-        ({"num_ctx": 5}, "one two", "length"),
-        ({"stop": [" th", "two"]}, "one ", "stop"),
-        ({"unknown": {}, "seed": None}, "one two three", "stop"),
+        ({}, "one two three", "stop", 4),
+        ({"num_predict": -1}, "one two three", "stop", 4),
+        ({"num_predict": 0}, "one two three", "stop", 4),
+        ({"num_predict": 4}, "one two three", "stop", 4),
+        ({"num_predict": 3}, "one two three", "length", 3),
+        ({"num_predict": 2.9}, "one two", "length", 2),
+        ({"num_ctx": 5}, "one two", "length", 2),
+        ({"stop": [" th", "two"]}, "one ", "stop", 2),
+        ({"stop": ["o thr"]}, "one tw", "stop", 3),
+        ({"stop": ["one"]}, "", "stop", 1),
+        ({"unknown": {}, "seed": None}, "one two three", "stop", 4),
     ],
 )
 async def test_options_end_the_answer(
-    serving: Serving, options: object, text: str, reason: str
+    serving: Serving, options: object, text: str, reason: str, count: int
 ) -> None:
     async with serving(OllamaModel(name="m", reply="one two three")) as client:
         reply = (await client.chat("m", stream=False, options=options)).json
         parts = (await client.chat("m", options=options)).lines
     assert (reply["message"]["content"], reply["done_reason"]) == (text, reason)
+    assert reply["eval_count"] == count
     assert "".join(part["message"]["content"] for part in parts) == text
+
+
+@pytest.mark.parametrize(
+    ("version", "num_predict", "timed"),
+    [("0.33.0", 1, True), ("0.24.0", 1, False), ("0.24.0", 2, True)],
+)
+async def test_the_first_token_takes_no_time_before_0_30(
+    serving: Serving, version: str, num_predict: int, *, timed: bool
+) -> None:
+    async with serving(TINY, version=version) as client:
+        options = {"num_predict": num_predict}
+        reply = (await client.chat("tiny", stream=False, options=options)).json
+    assert ("eval_duration" in reply) is timed
+    assert reply["eval_count"] == num_predict
+
+
+CALLER = OllamaModel(
+    name="m",
+    capabilities=("completion", "tools"),
+    reply=OllamaAnswer(tool_calls=(OllamaToolCall("get_weather", {"city": "Paris"}),)),
+)
+
+
+async def test_a_call_cut_by_num_predict_is_lost(serving: Serving) -> None:
+    async with serving(CALLER) as client:
+        (line,) = (await client.chat("m", tools=TOOLS, options={"num_predict": 8})).lines
+    assert line["message"] == {"role": "assistant", "content": ""}
+    assert (line["done_reason"], line["eval_count"]) == ("length", 8)
+
+
+async def test_the_tokens_of_a_call_show_in_logprobs_only(serving: Serving) -> None:
+    async with serving(CALLER) as client:
+        *lines, done = (await client.chat("m", tools=TOOLS, logprobs=True)).lines
+        plain = (await client.chat("m", tools=TOOLS)).lines
+        whole = (await client.chat("m", tools=TOOLS, logprobs=True, stream=False)).json
+    assert {line["message"]["content"] for line in lines} == {""}
+    tokens = [line["logprobs"][0]["token"] for line in lines]
+    calls = [position for position, line in enumerate(lines) if "tool_calls" in line["message"]]
+    text = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}'
+    assert "".join(tokens[: calls[0] + 1]) == text
+    assert "".join(tokens[calls[0] + 1 :]) == "\n</tool_call>"
+    assert "logprobs" not in done
+    assert done["eval_count"] == len(tokens) + 1
+    assert len(plain) == 2
+    assert [entry["token"] for entry in whole["logprobs"]] == tokens
+
+
+@pytest.mark.parametrize(
+    ("path", "ends"), [("rendered", False), ("native", True)], ids=["rendered", "native"]
+)
+async def test_an_answer_that_repeats_a_token_just_ends(
+    serving: Serving, path: Literal["rendered", "native"], *, ends: bool
+) -> None:
+    loop = OllamaAnswer(text=('"', *("a",) * 31, " a", '"'))
+    no_loop = OllamaAnswer(text=("a",) * 31)
+    looping = OllamaModel(name="m", path=path, reply=loop)
+    async with serving(looping, OllamaModel(name="n", path=path, reply=no_loop)) as client:
+        lines = (await client.chat("m")).lines
+        whole = (await client.chat("m", stream=False)).json
+        other = (await client.chat("n")).lines
+        cut = (await client.chat("m", options={"num_predict": 32})).lines
+    assert lines[-1]["done"] is whole["done"] is ends
+    assert len(lines) == (35 if ends else 32)
+    assert other[-1]["done_reason"] == "stop"
+    assert cut[-1]["done_reason"] == "length"
+
+
+async def test_images_that_a_model_cannot_see_are_ignored_before_0_30(serving: Serving) -> None:
+    seen: list[OllamaPrompt] = []
+
+    def reply(prompt: OllamaPrompt) -> str:
+        seen.append(prompt)
+        return "ok"
+
+    messages = [
+        {"role": "user", "content": "one", "images": ["AAAA", "AAAA"]},
+        {"role": "user", "content": "two", "images": ["AAAA"]},
+    ]
+    blind = OllamaModel(name="blind", reply=reply)
+    sees = OllamaModel(name="sees", reply=reply, capabilities=("completion", "vision"))
+    async with serving(blind, sees, version="0.24.0") as client:
+        replies = [await client.chat(name, messages=messages) for name in ("blind", "sees")]
+        body = {"prompt": "hi", "images": ["AAAA"], "stream": False}
+        replies.append(await client.post("/api/generate", model="blind", **body))
+    assert [reply.status for reply in replies] == [200] * 3
+    assert [[(m.content, len(m.images)) for m in prompt.messages] for prompt in seen] == [
+        [("[img-0][img-1]one", 0), ("[img-2]two", 0)],
+        [("one", 2), ("two", 1)],
+        [("[img-0]hi", 0)],
+    ]
 
 
 async def test_a_format_is_kept_by_the_default_answer(serving: Serving) -> None:
@@ -356,78 +425,3 @@ async def test_a_reply_that_is_wrong_is_told_at_the_stop(serving: Serving) -> No
         async with serving(OllamaModel(name="m", reply=wrong)) as client:
             assert (await client.chat("m")).status == 500
     assert failed.group_contains(KeyError)
-
-
-def overflow(tokens: int, context: int) -> str:
-    said = f"request ({tokens} tokens) exceeds the available context size ({context} tokens)"
-    return (
-        f'{{"error":{{"code":400,"message":"{said}, try increasing it",'
-        f'"type":"exceed_context_size_error","n_prompt_tokens":{tokens},"n_ctx":{context}}}}}'
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status", "error"),
-    [
-        ("rendered", {}, 200, None),
-        ("native", {}, 400, overflow(51, 16)),
-        ("rendered", {"truncate": False}, 400, overflow(51, 16)),
-        ("rendered", {"shift": False}, 400, "the prompt is longer than the context length"),
-    ],
-)
-async def test_a_prompt_beyond_the_context(
-    serving: Serving,
-    path: Literal["rendered", "native"],
-    body: dict[str, object],
-    status: int,
-    error: str | None,
-) -> None:
-    async with serving(OllamaModel(name="m", path=path, reply="ok")) as client:
-        replies = [
-            await client.chat("m", messages=LONG, options={"num_ctx": 16}, stream=stream, **body)
-            for stream in (True, False)
-        ]
-    assert [reply.status for reply in replies] == [status, status]
-    if error is None:
-        assert replies[1].json["prompt_eval_count"] == 10
-    else:
-        assert [reply.kind for reply in replies] == [PLAIN_JSON, JSON]
-        assert all(reply.json["error"].startswith(error) for reply in replies)
-
-
-async def test_the_oldest_messages_make_room_and_the_system_prompt_stays(serving: Serving) -> None:
-    seen: list[OllamaPrompt] = []
-
-    def reply(prompt: OllamaPrompt) -> str:
-        seen.append(prompt)
-        return "ok"
-
-    history = [{"role": "system", "content": "s"}, *LONG, {"role": "user", "content": "last"}]
-    async with serving(OllamaModel(name="m", reply=reply)) as client:
-        done = (await client.chat("m", messages=history, options={"num_ctx": 16})).lines[-1]
-    assert [m.content for m in seen[0].messages] == ["s", "last"]
-    assert done["prompt_eval_count"] == 4
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "options", "context"),
-    [
-        ({}, {}, {}, 4096),
-        ({}, {"context_length": 32768}, {}, 32768),
-        ({"parameters": {"num_ctx": 2048}}, {"context_length": 32768}, {}, 2048),
-        ({"parameters": {"num_ctx": 2048}}, {}, {"num_ctx": 1024}, 1024),
-        ({"context_length": 512}, {}, {"num_ctx": 1024}, 512),
-        ({}, {}, {"num_ctx": 1}, 4),
-    ],
-)
-async def test_the_context_is_the_first_one_said_and_what_the_model_can(
-    serving: Serving,
-    model: dict[str, Any],
-    settings: dict[str, Any],
-    options: dict[str, int],
-    context: int,
-) -> None:
-    async with serving(OllamaModel(name="m", **model), **settings) as client:
-        await client.chat("m", messages=[], options=options)
-        (run,) = (await client.get("/api/ps")).json["models"]
-    assert run["context_length"] == context

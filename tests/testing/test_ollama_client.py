@@ -3,28 +3,17 @@
 import ollama
 import pytest
 
-from patinox.testing import (
-    OllamaAnswer,
-    OllamaEmulator,
-    OllamaModel,
-    OllamaToolCall,
-)
+from patinox.testing import OllamaAnswer, OllamaEmulator, OllamaModel, OllamaToolCall
 
 WEATHER = OllamaAnswer(
     text="Checking.",
     thinking=("Need the ", "weather."),
     tool_calls=(OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),),
 )
-
-
 THINKER = OllamaModel(
     name="qwen3:4b", capabilities=("completion", "tools", "thinking"), family="qwen3", reply=WEATHER
 )
-
-
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]
-
-
 ASK = [{"role": "user", "content": "hello there"}]
 
 

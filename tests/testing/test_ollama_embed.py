@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from patinox.testing import (
-    OllamaModel,
-)
+from patinox.testing import OllamaModel
 
 Serving = Callable[..., AbstractAsyncContextManager[Any]]
-
-
 TINY = OllamaModel(name="tiny", reply="Hi")
-
-
 EMBEDDER = OllamaModel(
     name="nomic-embed-text", capabilities=("embedding",), family="nomic-bert", embedding_length=768
 )
@@ -67,6 +61,34 @@ async def test_embeddings_are_shortened_and_long_texts_are_cut(serving: Serving)
     assert large == full
     assert more["embeddings"] == cut["embeddings"]
     assert more["prompt_eval_count"] == 4
+
+
+async def test_before_0_30_chat_models_embed_and_the_old_route_gives_raw_vectors(
+    serving: Serving,
+) -> None:
+    chat = OllamaModel(name="tiny", embedding_length=8)
+    ask = {"model": "tiny", "input": ["the sky", "a"]}
+    async with serving(chat, EMBEDDER, version="0.24.0") as client:
+        reply = (await client.post("/api/embed", **ask)).json
+        openai = (await client.post("/v1/embeddings", **ask)).json
+        old = [
+            (await client.post("/api/embeddings", model=name, prompt="the sky")).json["embedding"]
+            for name in ("tiny", "nomic-embed-text")
+        ]
+    first = reply["embeddings"][0]
+    assert [item["embedding"] for item in openai["data"]] == reply["embeddings"]
+    assert len(first) == 8
+    assert math.hypot(*first) == pytest.approx(1, abs=1e-6)
+    assert [math.hypot(*vector) for vector in old] == pytest.approx([22, 22], abs=1e-4)
+    assert similarity(first, old[0]) == pytest.approx(22, abs=1e-4)
+
+
+@pytest.mark.parametrize(("version", "kept"), [("0.33.0", 6), ("0.24.0", 4)])
+async def test_a_text_too_long_is_cut(serving: Serving, version: str, kept: int) -> None:
+    async with serving(EMBEDDER, version=version) as client:
+        body = {"input": "a b c d e f g h", "options": {"num_ctx": 6}}
+        reply = (await client.post("/api/embed", model="nomic-embed-text", **body)).json
+    assert reply["prompt_eval_count"] == kept
 
 
 @pytest.mark.parametrize("given", [None, "", []])

@@ -7,49 +7,27 @@ from typing import Any
 
 import pytest
 
-from patinox.testing import (
-    OllamaAnswer,
-    OllamaModel,
-    OllamaToolCall,
-)
+from patinox.testing import OllamaAnswer, OllamaModel, OllamaToolCall
 
 Serving = Callable[..., AbstractAsyncContextManager[Any]]
-
-
 JSON = "application/json; charset=utf-8"
-
-
 PLAIN_JSON = "application/json"
-
-
 TINY = OllamaModel(name="tiny", reply="Hi")
-
-
 EMBEDDER = OllamaModel(
     name="nomic-embed-text", capabilities=("embedding",), family="nomic-bert", embedding_length=768
 )
-
-
 WEATHER = OllamaAnswer(
     text="Checking.",
     thinking=("Need the ", "weather."),
     tool_calls=(OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),),
 )
-
-
 THINKER = OllamaModel(
     name="qwen3:4b", capabilities=("completion", "tools", "thinking"), family="qwen3", reply=WEATHER
 )
-
-
 STUB = OllamaModel(
     name="gpt-oss:120b-cloud", family="gptoss", remote_model="gpt-oss:120b", embedding_length=0
 )
-
-
 ASK = [{"role": "user", "content": "hello there"}]
-
-
 BUNDLE = (
     TINY,
     THINKER,
@@ -60,27 +38,35 @@ BUNDLE = (
 )
 
 
-def read_table(text: str) -> list[object]:
-    """Rows of two lines: a path and a body; a status and an error."""
+BOTH = ("0.33.0", "0.24.0")
+
+
+def read_table(text: str, *versions: str) -> list[object]:
+    """Rows of two lines: a path and a body; a status and an error. For each version one."""
     lines = text.replace("CHAT", '"model": "tiny", ASK').replace("ASK", MESSAGES).splitlines()
     rows = list[object]()
     for asked, said in zip(lines[::2], lines[1::2], strict=True):
         path, _, body = asked.partition(" ")
         status, _, error = said.strip().partition(" ")
-        name = f"{len(rows)} {error}"
-        rows.append(pytest.param(path, body.encode(), int(status), error, id=name))
+        for version in versions:
+            name = f"{version} {len(rows)} {error}"
+            rows.append(pytest.param(version, path, body.encode(), int(status), error, id=name))
     return rows
 
 
 MESSAGES = f'"messages": {json.dumps(ASK)}'
-
-
 REFUSED = r"""/api/chat
     400 missing request body
 /api/show
     400 missing request body
 /api/chat nope
-    400 invalid character 'n' looking for beginning of value
+    400 invalid character 'o' in literal null (expecting 'u')
+/api/chat {"a":trze}
+    400 invalid character 'z' in literal true (expecting 'u')
+/api/chat [fals
+    400 unexpected EOF
+/api/chat oops
+    400 invalid character 'o' looking for beginning of value
 /api/chat {"model":
     400 unexpected EOF
 /api/chat {"model":"ti
@@ -109,6 +95,10 @@ REFUSED = r"""/api/chat
     400 json: cannot unmarshal number into Go struct field ChatRequest.model of type string
 /api/chat {"messages": "hello"}
     400 json: cannot unmarshal string into Go struct field ChatRequest.messages of type []api.Message
+/api/chat {"messages": ["x"]}
+    400 json: cannot unmarshal string into Go struct field ChatRequest.messages of type api.Alias
+/api/chat {CHAT, "tools": "x"}
+    400 json: cannot unmarshal string into Go struct field ChatRequest.tools of type api.Tools
 /api/chat {CHAT, "stream": "yes"}
     400 json: cannot unmarshal string into Go struct field ChatRequest.stream of type bool
 /api/chat {CHAT, "top_logprobs": 1.5}
@@ -163,8 +153,6 @@ REFUSED = r"""/api/chat
     404 model 'Nope' not found
 /api/generate {"model": "nope:1b"}
     404 model 'nope:1b' not found
-/api/show {"model": "nope"}
-    404 model 'nope:latest' not found
 /api/embed {"model": "nope"}
     404 model "nope" not found, try pulling it first
 /api/embeddings {"model": "nope"}
@@ -189,8 +177,10 @@ REFUSED = r"""/api/chat
     400 "tiny" does not support thinking
 /api/generate {"model": "tiny", "prompt": "x", "raw": true, "system": "s"}
     400 raw mode does not support template, system, or context
-/api/chat {"model": "tiny", "messages": [{"role": "user", "content": "x", "images": ["AAAA"]}]}
-    500 {"error":{"code":500,"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error"}}
+/api/generate {"model": "tiny", "prompt": "x", "template": "{{ .Prompt"}
+    500 template: :1: unclosed action
+/api/generate {"model": "tiny", "prompt": "x", "template": "{{ .System }}\n{{ .Prompt"}
+    500 template: :2: unclosed action
 /api/chat {CHAT, "options": {"temperature": "hot"}}
     500 option "temperature" must be of type float32
 /api/chat {CHAT, "options": {"num_ctx": true}}
@@ -203,10 +193,6 @@ REFUSED = r"""/api/chat
     500 option "use_mmap" must be of type boolean
 /api/chat {CHAT, "format": "xml"}
     500 invalid format: "\"xml\""; expected "json" or a valid JSON Schema object
-/api/embed {"model": "tiny", "input": "x"}
-    501 This server does not support embeddings. Start it with `--embeddings`
-/api/embeddings {"model": "tiny", "prompt": "x"}
-    500 This server does not support embeddings. Start it with `--embeddings`
 /api/embed {"model": "nomic-embed-text", "input": [1]}
     400 invalid input type
 /api/embed {"model": "nomic-embed-text", "input": 1}
@@ -225,37 +211,69 @@ REFUSED = r"""/api/chat
     401 unauthorized"""  # noqa: E501 - texts as they are
 
 
+REFUSED_BY_0_33 = r"""/api/show {"model": "nope"}
+    404 model 'nope:latest' not found
+/api/embed {"model": "tiny", "input": "x"}
+    501 This server does not support embeddings. Start it with `--embeddings`
+/api/embeddings {"model": "tiny", "prompt": "x"}
+    500 This server does not support embeddings. Start it with `--embeddings`
+/api/chat {"model": "tiny", "messages": [{"role": "user", "content": "x", "images": ["AAAA"]}]}
+    500 {"error":{"code":500,"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error"}}"""  # noqa: E501 - texts as they are
+REFUSED_BY_0_24 = r"""/api/show {"model": "nope"}
+    404 model 'nope' not found
+/api/embed {"model": "tiny", "input": [""]}
+    500 Failed to create new sequence: no input provided
+/api/embed {"model": "nomic-embed-text", "input": ["hi", ""]}
+    500 Failed to create new sequence: no input provided
+/api/embeddings {"model": "tiny", "prompt": "a b c d e", "options": {"num_ctx": 4}}
+    500 the input length exceeds the context length
+/api/embed {"model": "tiny", "input": "a b c d e", "truncate": false, "options": {"num_ctx": 4}}
+    400 the input length exceeds the context length
+/api/chat {CHAT, "format": {"type": "foo"}}
+    500 invalid JSON schema in format
+/api/chat {CHAT, "format": {"$ref": "#/$defs/none"}}
+    500 invalid JSON schema in format
+/api/chat {CHAT, "format": {"properties": {"a": {"anyOf": [{"type": ["string", "foo"]}]}}}}
+    500 invalid JSON schema in format"""
+
+
 @pytest.mark.parametrize(
-    ("path", "body", "status", "error"),
+    ("version", "path", "body", "status", "error"),
     [
-        *read_table(REFUSED),
-        ("/api/chat", b" \n", 400, "missing request body"),
-        ("/api/chat", b'{"a":"\n"}', 400, r"invalid character '\n' in string literal"),
-        (
-            "/api/chat",
-            b"\xef\xbb\xbf{}",
-            400,
-            "invalid character '\xef' looking for beginning of value",
-        ),
-        pytest.param("/api/chat", b"[" * 200_000, 400, "exceeded max depth", id="depth"),
-        pytest.param(
-            "/api/chat",
-            b'{"seed":' + b"9" * 5000 + b"}",
-            400,
-            f"json: cannot unmarshal number {'9' * 5000} into Go value of type float64",
-            id="digits",
-        ),
+        *read_table(REFUSED, *BOTH),
+        *read_table(REFUSED_BY_0_33, "0.33.0"),
+        *read_table(REFUSED_BY_0_24, "0.24.0"),
     ],
 )
 async def test_a_request_is_refused(
-    serving: Serving, path: str, body: bytes, status: int, error: str
+    serving: Serving, version: str, path: str, body: bytes, status: int, error: str
 ) -> None:
-    async with serving(*BUNDLE) as client:
+    async with serving(*BUNDLE, version=version) as client:
         reply = await client.call("POST", path, body)
     assert (reply.status, reply.json["error"]) == (status, error)
     assert list(reply.json) == (["error", "signin_url"] if status == 401 else ["error"])
     late = status == 500 and path == "/api/chat" and "option" not in error
     assert reply.kind == (PLAIN_JSON if late else JSON)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b" \n", "missing request body"),
+        (b'{"a":"\n"}', r"invalid character '\n' in string literal"),
+        (b"\xef\xbb\xbf{}", "invalid character '\xef' looking for beginning of value"),
+        pytest.param(b"[" * 200_000, "exceeded max depth", id="depth"),
+        pytest.param(
+            b'{"seed":' + b"9" * 5000 + b"}",
+            f"json: cannot unmarshal number {'9' * 5000} into Go value of type float64",
+            id="digits",
+        ),
+    ],
+)
+async def test_a_body_is_refused(serving: Serving, body: bytes, error: str) -> None:
+    async with serving(*BUNDLE) as client:
+        reply = await client.call("POST", "/api/chat", body)
+    assert (reply.status, reply.json) == (400, {"error": error})
 
 
 async def test_the_cloud_can_be_signed_in_to_switched_off_or_silent(serving: Serving) -> None:
@@ -308,10 +326,6 @@ OPENAI_REFUSED = r"""chat/completions
     400 invalid_request_error EOF
 chat/completions {"messages": []}
     400 invalid_request_error [] is too short - 'messages'
-chat/completions {"model": "nope", ASK}
-    404 not_found_error model 'nope' not found
-chat/completions {"model": "", ASK}
-    400 invalid_request_error model is required
 chat/completions {"model": "tiny", "messages": [{"role": "user", "content": 5}]}
     400 invalid_request_error invalid message content type: float64
 chat/completions {"model": "tiny", "messages": [{"role": "user", "content": true}]}
@@ -328,39 +342,97 @@ chat/completions {"model": "tiny", "messages": [{"role": "user", "content": [{"t
     400 invalid_request_error invalid message format
 chat/completions {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "{"}}]}]}
     400 invalid_request_error invalid tool call arguments
-chat/completions {CHAT, "reasoning_effort": "much"}
-    400 invalid_request_error invalid reasoning value: "much" (must be "minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none")
-chat/completions {CHAT, "reasoning": {"effort": "high"}}
-    400 invalid_request_error "tiny" does not support thinking
 chat/completions {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "[]"}}]}]}
     400 invalid_request_error invalid tool call arguments
 completions {"model": "tiny", "prompt": ["a"]}
     400 invalid_request_error json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string
-embeddings {"model": "tiny", "input": [[1, 2]]}
-    400 invalid_request_error invalid input type
 embeddings {"model": "tiny", "input": []}
     400 invalid_request_error invalid input
-embeddings {"model": "tiny", "input": "x"}
-    501 api_error This server does not support embeddings. Start it with `--embeddings`
 embeddings {"model": "tiny", "input": "x", "encoding_format": "hex"}
     400 invalid_request_error Invalid value for 'encoding_format' = hex. Supported values: ['float', 'base64']."""  # noqa: E501 - texts as they are
+EFFORT_0_33 = r"""chat/completions {CHAT, "reasoning_effort": "much"}
+    400 invalid_request_error invalid reasoning value: "much" (must be "minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none")"""  # noqa: E501 - a text as it is
+EFFORT_0_24 = r"""chat/completions {CHAT, "reasoning_effort": "much"}
+    400 invalid_request_error invalid reasoning value: 'much' (must be "high", "medium", "low", "max", or "none")
+chat/completions {CHAT, "reasoning_effort": "minimal"}
+    400 invalid_request_error invalid reasoning value: 'minimal' (must be "high", "medium", "low", "max", or "none")
+chat/completions {CHAT, "reasoning": {"effort": "ultra"}}
+    400 invalid_request_error invalid reasoning value: 'ultra' (must be "high", "medium", "low", "max", or "none")"""  # noqa: E501 - texts as they are
+HANDLED = r"""chat/completions {"model": "nope", ASK}
+    404 not_found_error model 'nope' not found
+chat/completions {"model": "", ASK}
+    400 invalid_request_error model is required
+chat/completions {CHAT, "reasoning": {"effort": "high"}}
+    400 invalid_request_error "tiny" does not support thinking
+embeddings {"model": "tiny", "input": [[1, 2]]}
+    400 invalid_request_error invalid input type
+chat/completions {"model": "my-stub", ASK}
+    401 api_error unauthorized"""
+HANDLED_BY_0_33 = r"""embeddings {"model": "tiny", "input": "x"}
+    501 api_error This server does not support embeddings. Start it with `--embeddings`"""
+HANDLED_BY_0_24 = r"""embeddings {"model": "tiny", "input": ""}
+    500 api_error Failed to create new sequence: no input provided"""
 
 
-@pytest.mark.parametrize(("path", "body", "status", "error"), read_table(OPENAI_REFUSED))
-async def test_an_openai_request_is_refused(
-    serving: Serving, path: str, body: bytes, status: int, error: str
+@pytest.mark.parametrize(
+    ("version", "path", "body", "status", "error"),
+    [
+        *read_table(OPENAI_REFUSED, *BOTH),
+        *read_table(EFFORT_0_33, "0.33.0"),
+        *read_table(EFFORT_0_24, "0.24.0"),
+    ],
+)
+async def test_an_openai_request_that_cannot_be_translated_is_refused(
+    serving: Serving, version: str, path: str, body: bytes, status: int, error: str
 ) -> None:
-    async with serving(*BUNDLE) as client:
+    async with serving(*BUNDLE, version=version) as client:
         reply = await client.call("POST", f"/v1/{path}", body)
-    kind, _, message = error.partition(" ")
-    assert reply.status == status
-    assert reply.json == {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    assert (reply.status, reply.json) == (status, openai_error(error))
+    assert (reply.kind, reply.body[-1:]) == (JSON, b"}")
 
 
-async def test_an_error_of_the_cloud_keeps_its_shape_under_v1(serving: Serving) -> None:
-    async with serving(STUB, cloud="disabled") as client:
-        reply = await client.post("/v1/chat/completions", model=STUB.name, messages=ASK)
-    assert (reply.status, reply.json) == (
-        403,
-        {"error": "ollama cloud is disabled: remote model is unavailable"},
-    )
+@pytest.mark.parametrize(
+    ("version", "path", "body", "status", "error"),
+    [
+        *read_table(HANDLED, *BOTH),
+        *read_table(HANDLED_BY_0_33, "0.33.0"),
+        *read_table(HANDLED_BY_0_24, "0.24.0"),
+    ],
+)
+async def test_an_openai_request_is_refused_by_what_handles_it(
+    serving: Serving, version: str, path: str, body: bytes, status: int, error: str
+) -> None:
+    async with serving(*BUNDLE, version=version) as client:
+        reply = await client.call("POST", f"/v1/{path}", body)
+    assert (reply.status, reply.json) == (status, openai_error(error))
+    assert (reply.kind, reply.body[-2:]) == (PLAIN_JSON, b"}\n")
+
+
+def openai_error(text: str) -> dict[str, object]:
+    kind, _, message = text.partition(" ")
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "error"),
+    [
+        ("gpt-oss:120b-cloud", JSON, "ollama cloud is disabled: remote model is unavailable"),
+        ("anything:cloud", JSON, "ollama cloud is disabled: remote model is unavailable"),
+        (
+            "my-stub",
+            PLAIN_JSON,
+            {
+                "message": "ollama cloud is disabled: remote model is unavailable",
+                "type": "api_error",
+                "param": None,
+                "code": None,
+            },
+        ),
+    ],
+)
+async def test_an_error_of_the_cloud_keeps_its_shape_under_v1_where_the_cloud_was_named(
+    serving: Serving, model: str, kind: str, error: object
+) -> None:
+    async with serving(*BUNDLE, cloud="disabled") as client:
+        reply = await client.post("/v1/chat/completions", model=model, messages=ASK)
+    assert (reply.status, reply.kind, reply.json) == (403, kind, {"error": error})

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,48 +11,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from patinox.testing import (
-    OllamaAnswer,
-    OllamaModel,
-    OllamaToolCall,
-)
+from patinox.testing import OllamaAnswer, OllamaModel, OllamaToolCall
 
 Serving = Callable[..., AbstractAsyncContextManager[Any]]
 Shape = Callable[[object], object]
-
-
 PLAIN_JSON = "application/json"
-
-
 SECOND = 10**9
-
-
 TINY = OllamaModel(name="tiny", reply="Hi")
-
-
 TOOLING = OllamaModel(name="tooling", capabilities=("completion", "tools"))
-
-
 EMBEDDER = OllamaModel(
     name="nomic-embed-text", capabilities=("embedding",), family="nomic-bert", embedding_length=768
 )
-
-
 WEATHER = OllamaAnswer(
     text="Checking.",
     thinking=("Need the ", "weather."),
     tool_calls=(OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),),
 )
-
-
 THINKER = OllamaModel(
     name="qwen3:4b", capabilities=("completion", "tools", "thinking"), family="qwen3", reply=WEATHER
 )
-
-
 ASK = [{"role": "user", "content": "hello there"}]
-
-
 TAGS = """{"models":[
 {"name":"qwen3:4b","model":"qwen3:4b","modified_at":"2026-08-20T09:15:02.123456789+02:00",
 "size":2620788019,"digest":"e55aed6fe643f9368b2f48f8aaa56ec787b75765da69f794c0a0c23bfe7c64b2",
@@ -104,6 +82,19 @@ async def test_tags_before_0_30_tell_no_capabilities_and_no_lengths(serving: Ser
         (entry,) = (await client.get("/api/tags")).json["models"]
     assert "capabilities" not in entry
     assert not {"context_length", "embedding_length"} & entry["details"].keys()
+
+
+@pytest.mark.parametrize(("version", "listed"), [("0.33.0", "base:1b"), ("0.24.0", "")])
+async def test_what_a_model_was_made_from_is_shown(
+    serving: Serving, version: str, listed: str
+) -> None:
+    made = OllamaModel(name="made", parent_model="base:1b", loaded=True)
+    async with serving(made, version=version) as client:
+        (entry,) = (await client.get("/api/tags")).json["models"]
+        (run,) = (await client.get("/api/ps")).json["models"]
+        shown = (await client.post("/api/show", model="made")).json
+    parents = [reply["details"]["parent_model"] for reply in (shown, entry, run)]
+    assert parents == ["base:1b", listed, ""]
 
 
 async def test_tags_do_not_see_what_only_a_chat_template_tells(serving: Serving) -> None:
@@ -211,41 +202,40 @@ async def test_ps_is_as_documented(serving: Serving, shape: Shape) -> None:
 async def test_a_model_stays_for_as_long_as_it_is_kept_alive(serving: Serving) -> None:
     clock = Clock()
 
-    async def running(client: Any) -> dict[str, timedelta]:
+    async def running(listed: Awaitable[Any]) -> dict[str, timedelta]:
         now = datetime.fromtimestamp(clock.ns / SECOND, UTC)
-        entries = (await client.get("/api/ps")).json["models"]
+        entries = (await listed).json["models"]
         return {e["name"]: datetime.fromisoformat(e["expires_at"]) - now for e in entries}
 
     async with serving(TINY, TOOLING, EMBEDDER, clock=clock) as client:
-        assert await running(client) == {}
+        assert await running(client.get("/api/ps")) == {}
         await client.chat("tiny")
         await client.post("/api/embed", model="nomic-embed-text", input="a", keep_alive="1h30m")
         await client.post("/api/generate", model="tooling", prompt="", keep_alive=0.5)
-        assert list((await running(client)).items()) == [
+        assert list((await running(client.get("/api/ps"))).items()) == [
             ("nomic-embed-text:latest", timedelta(minutes=90)),
             ("tiny:latest", timedelta(minutes=5)),
             ("tooling:latest", timedelta(seconds=0.5)),
         ]
         clock.ns += 6 * 60 * SECOND
-        assert list(await running(client)) == ["nomic-embed-text:latest"]
+        assert list(await running(client.get("/api/ps"))) == ["nomic-embed-text:latest"]
         await client.chat("tiny", keep_alive=-1)
         await client.chat("tiny")
-        assert (await running(client))["tiny:latest"] > timedelta(days=290 * 365)
+        assert (await running(client.get("/api/ps")))["tiny:latest"] > timedelta(days=290 * 365)
         await client.chat("tiny", keep_alive=0)
-        assert "tiny:latest" not in await running(client)
+        assert "tiny:latest" not in await running(client.get("/api/ps"))
 
 
 async def test_another_context_loads_the_model_again(serving: Serving) -> None:
-    def cold(reply: Any) -> bool:
-        duration: int = reply.json["load_duration"]
-        return duration > SECOND / 10
+    def cold(reply: Mapping[str, int]) -> bool:
+        return reply["load_duration"] > SECOND / 10
 
     async with serving(TINY) as client:
         first = await client.chat("tiny", stream=False)
         second = await client.chat("tiny", stream=False)
         third = await client.chat("tiny", stream=False, options={"num_ctx": 8192})
         (run,) = (await client.get("/api/ps")).json["models"]
-    assert [cold(first), cold(second), cold(third)] == [True, False, True]
+    assert [cold(reply.json) for reply in (first, second, third)] == [True, False, True]
     assert run["context_length"] == 8192
 
 

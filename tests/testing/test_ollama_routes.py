@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 Serving = Callable[..., AbstractAsyncContextManager[Any]]
-
-
 JSON = "application/json; charset=utf-8"
 
 
@@ -50,15 +48,21 @@ async def test_a_route_answers(
         ("HEAD", "/api/tags/", 307, "/api/tags", b""),
         ("POST", "/api/chat/", 307, "/api/chat", b""),
         ("GET", "/v1/models/tiny/", 301, "/v1/models/tiny", b'<a href="/v1/models/tiny">Moved'),
+        ("GET", "//", 307, "/", b'<a href="/">Temporary Redirect</a>.\n\n'),
+        ("GET", "//api/tags?a=1", 307, "/api/tags?a=1", b'<a href="/api/tags?a=1">Temporary'),
+        ("POST", "/api//chat", 307, "/api/chat", b""),
+        ("GET", "//nowhere/", 307, "/nowhere/", b'<a href="/nowhere/">Temporary'),
     ],
 )
-async def test_a_trailing_slash_is_redirected(
+async def test_a_slash_too_many_is_redirected(
     serving: Serving, method: str, path: str, status: int, location: str, body: bytes
 ) -> None:
     async with serving() as client:
         reply = await client.call(method, path)
     assert (reply.status, reply.headers["Location"]) == (status, location)
     assert reply.body.startswith(body)
+    page = "text/html; charset=utf-8"
+    assert reply.kind == (None if method == "POST" else page)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,9 @@ async def test_a_trailing_slash_is_redirected(
         ({"Host": "8.8.8.8"}, 403),
         ({"Origin": "http://localhost:3000"}, 200),
         ({"Origin": "vscode-webview://abc"}, 200),
+        ({"Origin": "app://x"}, 200),
+        ({"Origin": "chrome-extension://abc"}, 403),
+        ({"Origin": "null"}, 403),
         ({"Origin": "https://example.com"}, 403),
         ({"Origin": "https://example.com", "Host": "example.com"}, 403),
         ({"Origin": "http://x.internal", "Host": "x.internal"}, 200),
@@ -87,9 +94,60 @@ async def test_foreign_hosts_and_origins_are_refused_without_a_word(
     assert (reply.body == b"") == (status == 403)
 
 
-async def test_a_preflight_is_answered(serving: Serving) -> None:
+ALLOWED_HEADERS = (
+    "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,X-Stainless-Arch,"
+    "X-Stainless-Async,X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,"
+    "X-Stainless-Lang,X-Stainless-Os,X-Stainless-Package-Version,X-Stainless-Poll-Helper,"
+    "X-Stainless-Retry-Count,X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Timeout"
+)
+LOCAL = "http://localhost:3000"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "origin", "status", "told"),
+    [
+        ("GET", "/api/version", None, 200, {}),
+        ("GET", "/api/version", LOCAL, 200, {"Allow-Origin": LOCAL, "Vary": "Origin"}),
+        ("GET", "/nowhere", LOCAL, 404, {"Allow-Origin": LOCAL, "Vary": "Origin"}),
+        (
+            "GET",
+            "/api/chat",
+            LOCAL,
+            405,
+            {"Allow-Origin": LOCAL, "Vary": "Origin", "Allow": "POST"},
+        ),
+        (
+            "OPTIONS",
+            "/api/chat",
+            LOCAL,
+            204,
+            {
+                "Allow-Headers": ALLOWED_HEADERS,
+                "Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
+                "Allow-Origin": LOCAL,
+                "Max-Age": "43200",
+                "Allow": "POST",
+                "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+            },
+        ),
+        ("OPTIONS", "/api/chat", "http://evil.com", 403, {"Allow": "POST"}),
+        ("OPTIONS", "/api/chat", None, 405, {"Allow": "POST"}),
+    ],
+)
+async def test_a_browser_is_told_what_it_may_do(
+    serving: Serving, method: str, path: str, origin: str | None, status: int, told: dict[str, str]
+) -> None:
     async with serving() as client:
-        reply = await client.call("OPTIONS", "/api/chat", Origin="http://localhost:3000")
-        other = await client.call("OPTIONS", "/api/chat")
-    assert (reply.status, reply.headers["Access-Control-Max-Age"]) == (204, "43200")
-    assert other.status == 405
+        reply = await client.call(method, path, **({"Origin": origin} if origin else {}))
+    names = {"Allow": "Allow", "Vary": "Vary"}
+    headers = {names.get(n, f"Access-Control-{n}"): value for n, value in told.items()}
+    got = {n: v for n, v in reply.headers.items() if n in {"Allow", "Vary"} or "Access" in n}
+    assert (reply.status, got) == (status, headers)
+
+
+async def test_a_page_of_the_server_itself_asks_for_nothing(serving: Serving) -> None:
+    async with serving() as client:
+        own = client.server.url
+        reply = await client.call("OPTIONS", "/api/chat", Origin=own)
+    assert reply.status == 405
+    assert "Access-Control-Allow-Origin" not in reply.headers

@@ -104,6 +104,11 @@ def get(path: str, *fields: str, method: str = "GET", body: str = "") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *fields, "", body]).encode()
 
 
+def post(*lines: str) -> bytes:
+    """A request with these lines after its head, the last without an end."""
+    return "\r\n".join(["POST / HTTP/1.1", "Host: x", *lines]).encode()
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until a condition holds."""
     async with asyncio.timeout(5):
@@ -178,26 +183,24 @@ async def test_a_body_that_waits_for_leave_gets_it() -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET / HTTP/1.0\r\n\r\n", 505),
+        (b"GET / HTTP/2.0\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
         (b"G\x00T / HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nName : value\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 9999999999999999\r\n\r\n", 400),
-        (
-            b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            400,
-        ),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n", 400),
+        (post("Content-Length: +5", "", "hello"), 400),
+        (post("Content-Length: 5", "Content-Length: 6", "", "hello"), 400),
+        (post("Content-Length: 9999999999999999", "", ""), 400),
+        (post("Content-Length: 5", "Transfer-Encoding: chunked", "", "0", ""), 400),
+        (post("Transfer-Encoding: gzip", "", ""), 400),
+        (post("Transfer-Encoding: chunked", "", "-1", ""), 400),
+        (post("Transfer-Encoding: chunked", "", "1", "ab", ""), 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 70_000, 431),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 async def test_what_cannot_be_read_is_refused_and_the_connection_closed(
     request_bytes: bytes, status: int
@@ -207,6 +210,23 @@ async def test_what_cannot_be_read_is_refused_and_the_connection_closed(
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"Connection: close" in answer
     assert server.requests == []
+
+
+async def test_a_request_without_a_host_is_told_so() -> None:
+    async with Echo() as server:
+        answer = await exchanged(server, b"GET /echo HTTP/1.1\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n400 Bad Request: missing required Host header")
+
+
+async def test_http_1_0_needs_no_host_and_gets_no_chunks() -> None:
+    async with Echo() as server:
+        whole = await exchanged(server, b"GET /echo HTTP/1.0\r\n\r\n")
+        streamed = await exchanged(server, b"GET /stream HTTP/1.0\r\n\r\n")
+    assert whole.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert b"\r\nContent-Length: 5\r\n" in whole
+    assert streamed.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert streamed.endswith(b"\r\n\r\nonethree")
+    assert b"Transfer-Encoding" not in streamed
 
 
 async def test_a_request_in_absolute_form_and_a_quoted_path_are_understood() -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from patinox._version import __version__
+from patinox.cli.interrupt import AT_ONCE
 from patinox.cli.output import DONE, INTERRUPTED, USAGE, Output, ReaderGone, perform
 from patinox.cli.session import Setup
 from patinox.provider.errors import InvalidRequest
@@ -279,8 +280,8 @@ def run(arguments: Sequence[str]) -> int:
         misuse = InvalidRequest(error.format_message(), hint=f"Next: {place} --help")
         Output(as_json="--json" in arguments).failure(misuse)
         return USAGE
-    except typer.Abort:  # what becomes of Ctrl-C
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends it at once
+    except (KeyboardInterrupt, typer.Abort):  # typer makes one of the other
+        signal.signal(signal.SIGINT, AT_ONCE)
         return INTERRUPTED
     except ReaderGone:
         _silence()

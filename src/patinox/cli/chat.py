@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from patinox.cli.interrupt import run_stoppable
 from patinox.cli.output import DONE, Output, exit_code
 from patinox.cli.prompts import join_prompt, read_piped
 from patinox.cli.render import speech
@@ -132,8 +133,8 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
     # A conversation waits for the person between its answers, so the loop is entered for each.
     with asyncio.Runner() as runner:
         try:
-            local = runner.run(stack.enter_async_context(open_local(setup, out)))
-            chosen = runner.run(choose_model(local, setup, options.model, words))
+            local = run_stoppable(runner, stack.enter_async_context(open_local(setup, out)))
+            chosen = run_stoppable(runner, choose_model(local, setup, options.model, words))
             piped = read_piped(sys.stdin, out, wait=not chosen.words)
             prompt = join_prompt(chosen.words, piped)
             if not prompt and (whole or out.as_json or piped is not None):
@@ -143,7 +144,8 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
             announce(out, local, chosen)
             talk = Talk(local, out, options)
             if prompt:
-                return runner.run(_answer(talk, chosen, prompt, options.system, whole=whole))
+                answer = _answer(talk, chosen, prompt, options.system, whole=whole)
+                return run_stoppable(runner, answer)
             return Conversation(runner, talk, setup, chosen, options.system).hold()
         except ProviderError as error:
             out.failure(error)

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import msgspec
 from rich.console import Console
 
+from patinox.cli.interrupt import run_stoppable
 from patinox.cli.render import INDENT, Canvas, paint, printable
 from patinox.provider.errors import ConfigurationError, InvalidRequest, ProviderError
 from patinox.provider.local.errors import (
@@ -105,7 +106,8 @@ class Output:
 def perform(out: Output, work: Callable[[], Coroutine[object, object, int]]) -> int:
     """Run one command in an event loop of its own and return its exit code."""
     try:
-        return asyncio.run(work())
+        with asyncio.Runner() as runner:
+            return run_stoppable(runner, work())
     except ProviderError as error:
         out.failure(error)
         return exit_code(error)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from patinox.cli.interrupt import NOTHING_MORE, run_stoppable
 from patinox.cli.output import DONE, tolerate
 from patinox.cli.session import Chosen, Setup, announce, find_model, place_of
 from patinox.provider.errors import ProviderError
@@ -105,7 +106,8 @@ class Conversation:
         screen, info = self._talk.screen(), self._chosen.info
         try:
             request = self._talk.request(self._chosen, [*self._messages, question], self._system)
-            response = self._runner.run(self._talk.stream(request, info, screen))
+            answer = self._talk.stream(request, info, screen)
+            response = run_stoppable(self._runner, answer, again=NOTHING_MORE)
             self._talk.tell_summary(response, info)
             self._chosen = self._chosen._replace(info=replace(info, loaded=True))
         except ProviderError as error:
@@ -121,7 +123,8 @@ class Conversation:
             self._out.remark(self._who())
             return
         try:
-            self._chosen = self._runner.run(find_model(self._talk.local, name, self._setup))
+            search = find_model(self._talk.local, name, self._setup)
+            self._chosen = run_stoppable(self._runner, search, again=NOTHING_MORE)
         except ProviderError as error:
             self._out.failure(error)
             return

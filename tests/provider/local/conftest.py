@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from patinox.provider.local.config import DiscoveryConfig, EndpointConfig, LocalProviderConfig
+from patinox.provider.local.config import (
+    DiscoveryConfig,
+    EndpointConfig,
+    HealthCheckConfig,
+    LocalProviderConfig,
+)
 from patinox.testing import EmulatedServer, Exchange
 
 Answer = Callable[[Exchange], Awaitable[None]]
@@ -113,7 +118,13 @@ def config_for() -> Callable[..., LocalProviderConfig]:
         **fields: Any,  # noqa: ANN401 - those of `LocalProviderConfig`
     ) -> LocalProviderConfig:
         addresses = (one.url if isinstance(one, EmulatedServer) else one for one in servers)
-        looks: dict[str, Any] = {"enabled_services": SERVERS, "cache_enabled": False}
+        # A machine under load may take long to answer: only tests about time are impatient.
+        looks: dict[str, Any] = {
+            "enabled_services": SERVERS,
+            "cache_enabled": False,
+            "discovery_timeout": 20.0,
+            "health_check": HealthCheckConfig(timeout=4.9),
+        }
         settings: dict[str, Any] = {"auto_discover": False, "monitor": False, **fields}
         return LocalProviderConfig(
             discovery_config=DiscoveryConfig(**{**looks, **(discovery or {})}),

@@ -36,7 +36,8 @@ def catalog(server: Server, ttl: float = 5) -> Catalog:
 
 
 async def names(kept: Catalog, *, fresh: bool = False) -> list[str]:
-    return [info.id for info in await kept.get(fresh=fresh)]
+    models = await kept.get(fresh=True) if fresh else await kept.get()
+    return [info.id for info in models]
 
 
 async def test_a_young_list_is_kept_and_an_old_one_fetched_again() -> None:

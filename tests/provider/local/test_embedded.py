@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from patinox.embedded import EngineError, demo_model
+from patinox.embedded import EngineError, LocalModelFile, demo_model
 from patinox.provider.errors import RateLimited
 from patinox.provider.local.config import (
     DiscoveryConfig,
@@ -18,7 +20,13 @@ from patinox.provider.local.config import (
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.embedded import EmbeddedProvider
 from patinox.provider.local.errors import ModelNotFound, ServiceError
-from patinox.provider.types import CompletionRequest, EmbeddingRequest, Source, TextDelta
+from patinox.provider.types import (
+    CompletionMessage,
+    CompletionRequest,
+    EmbeddingRequest,
+    Source,
+    TextDelta,
+)
 from patinox.testing import OllamaEmulator, OllamaModel
 
 pytestmark = pytest.mark.engine
@@ -105,6 +113,25 @@ async def test_a_file_that_cannot_be_loaded_is_the_engines_failure(tmp_path: Pat
         assert caught.value.service == "embedded"
         assert caught.value.retryable
         assert isinstance(caught.value.__cause__, EngineError)
+
+
+async def test_what_ollama_keeps_beside_a_file_goes_with_a_request() -> None:
+    told: dict[str, Any] = {"system": "You add.", "parameters": {"num_predict": 2, "mirostat": 1}}
+    beside = replace(DEMO, **told)
+
+    class Beside(EmbeddedProvider):
+        def find_files(self) -> tuple[LocalModelFile, ...]:
+            return (beside,)
+
+    async with Beside(config=EmbeddedConfig(context_length=512)) as provider:
+        (info,) = await provider.list_models()
+        asked = provider.adapt(CompletionRequest(MODEL, ["What is 3 + 4?"]), info)
+        assert [turn.role for turn in asked.messages] == ["system", "user"]
+        assert "mirostat" not in asked.options
+        own = [CompletionMessage.system("Mine."), CompletionMessage.user("Hello")]
+        assert provider.adapt(CompletionRequest(MODEL, own), info).messages == tuple(own)
+        short = await provider.complete(CompletionRequest(MODEL, ["What is 3 + 4?"]))
+        assert (short.usage.completion_tokens, short.finish_reason) == (2, "length")
 
 
 async def test_no_room_for_another_engine_is_being_busy(tmp_path: Path) -> None:

@@ -93,9 +93,15 @@ async def test_a_caller_who_leaves_takes_the_run_from_nobody() -> None:
     assert (work.started, work.ended) == (1, ["done"])
 
 
-async def test_a_run_that_all_have_left_goes_on_and_its_error_is_no_scandal() -> None:
+def scandals() -> list[object]:
+    """Collect what the loop would report as nobody's error."""
     reported = list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    return reported
+
+
+async def test_a_run_that_all_have_left_goes_on_and_its_error_is_no_scandal() -> None:
+    reported = scandals()
     work = Work(ValueError("It broke."))
     single = flight(work)
     alone = asyncio.ensure_future(single.run())
@@ -111,7 +117,7 @@ async def test_a_run_that_all_have_left_goes_on_and_its_error_is_no_scandal() ->
 
 
 async def test_closing_stops_the_run_and_waits_for_its_end() -> None:
-    work = Work()
+    reported, work = scandals(), Work()
     single = flight(work)
     waiting = asyncio.ensure_future(single.run())
     await turn()
@@ -120,6 +126,7 @@ async def test_closing_stops_the_run_and_waits_for_its_end() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await single.aclose()
+    assert reported == []
 
 
 async def test_closing_does_not_raise_what_the_run_raises() -> None:

@@ -123,7 +123,7 @@ async def test_the_limit_of_the_settings_holds_where_the_request_has_none() -> N
                 with pytest.raises(ServiceTimeout) as caught:
                     await call
                 assert (caught.value.phase, caught.value.retryable) == ("total", False)
-                assert time.monotonic() - started < 1.5
+                assert time.monotonic() - started < 3
 
 
 async def test_the_phases_of_a_call_have_limits_of_their_own(swallower: str) -> None:
@@ -158,7 +158,7 @@ async def test_the_phases_of_a_call_have_limits_of_their_own(swallower: str) -> 
 
 async def test_a_limit_holds_while_the_models_are_listed() -> None:
     async with (
-        OllamaEmulator(models=MODELS, latency=2.0) as server,
+        OllamaEmulator(models=MODELS, latency=10.0) as server,
         OllamaProvider(server.url) as ollama,
     ):
         requests = (
@@ -170,7 +170,7 @@ async def test_a_limit_holds_while_the_models_are_listed() -> None:
             with pytest.raises(ServiceTimeout) as caught:
                 await call
             assert (caught.value.phase, caught.value.service) == ("total", "ollama")
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 3
 
 
 async def test_closing_stops_a_list_that_is_under_way() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from patinox.provider.base import CompletionStream
+from patinox.provider.config import ModelDefaults
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
@@ -98,6 +99,15 @@ def test_everything_works_where_nothing_is_async(
         assert not local.config.monitor
         with pytest.raises(ModelNotFound):
             local.complete(CompletionRequest("nothing", ["Hello"]))
+
+
+def test_defaults_fill_what_a_request_leaves_open(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    with SyncLocalProvider(config_for(blocking_ollama)) as local:
+        agent = local.with_defaults(ModelDefaults(model="llama3.2:3b", max_tokens=2))
+        assert agent.complete(agent.request(messages=["Hello"])).text == "You said:"
+        assert local.complete(CHAT).text == "You said: One two three."
 
 
 def test_many_threads_may_use_one(blocking_ollama: OllamaEmulator, config_for: ConfigFor) -> None:

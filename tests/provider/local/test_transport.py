@@ -204,7 +204,7 @@ async def test_what_comes_after_the_end_is_not_waited_for(web_server: Serve) -> 
         async with transport.stream(at(server.url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=5, phase="idle") == b"all"
             await reply.drain(within=0.05)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
         await transport.aclose()
 
 
@@ -242,7 +242,7 @@ async def test_a_connection_that_is_not_accepted(swallower: str) -> None:
         await fetch(swallower, connect=0.1)
     assert caught.value.phase == "connect"
     assert caught.value.retryable
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ async def test_a_reply_that_does_not_come_in_time(phase: str) -> None:
             await fetch(server.url, within=0.1, phase=phase)
         assert (caught.value.phase, caught.value.seconds) == (phase, 0.1)
         assert caught.value.retryable is (phase != "total")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
 
 
 async def test_a_body_that_does_not_end_in_time(raw_server: Serve) -> None:

@@ -15,7 +15,6 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
-from patinox.provider.local.wire.lines import MAX_LINE
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -32,6 +31,7 @@ from patinox.provider.types import (
 )
 
 DIALECT = OllamaDialect()
+LINE = 8 * 2**20  # bytes that a line may have
 
 
 def decoded(data: str | bytes) -> list[StreamEvent]:
@@ -234,13 +234,13 @@ def test_a_second_end_is_ignored() -> None:
 
 def test_what_comes_after_the_end_is_ignored_even_without_limit() -> None:
     decoder = DIALECT.chat_decoder()
-    assert len(list(decoder.feed((START + END).encode() + b"x" * (MAX_LINE + 1)))) == 3
-    assert list(decoder.feed(b'{"error":"late"}\n' + b"x" * (MAX_LINE + 1))) == []
+    assert len(list(decoder.feed((START + END).encode() + b"x" * (LINE + 1)))) == 3
+    assert list(decoder.feed(b'{"error":"late"}\n' + b"x" * (LINE + 1))) == []
     assert list(decoder.close()) == []
 
 
 def test_a_line_without_end_is_refused() -> None:
-    events, error = failing(START.encode() + b"x" * (MAX_LINE + 1))
+    events, error = failing(START.encode() + b"x" * (LINE + 1))
     assert TextDelta("Once") in events
     assert type(error) is ResponseTooLarge
 

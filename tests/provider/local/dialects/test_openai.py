@@ -18,7 +18,6 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
-from patinox.provider.local.wire.lines import MAX_LINE
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -35,6 +34,7 @@ from patinox.provider.types import (
 )
 
 DIALECT = OpenAIDialect()
+LINE = 8 * 2**20  # bytes that an event may have
 STARTED = ResponseStarted(model="acme/owl-4b", id="chatcmpl-1", created=1790036050)
 Json = dict[str, Any]
 
@@ -287,7 +287,7 @@ def test_a_document_is_decoded_at_its_end_and_refused_beyond_its_budget() -> Non
 def test_an_event_without_end_is_refused() -> None:
     decoder = DIALECT.chat_decoder()
     with pytest.raises(ResponseTooLarge):
-        list(decoder.feed(b"data: " + b"x" * MAX_LINE))
+        list(decoder.feed(b"data: " + b"x" * LINE))
 
 
 def test_pings_names_and_other_fields_are_passed_over() -> None:
@@ -357,7 +357,7 @@ def test_what_ollama_sends_in_place_of_an_error_is_an_interruption() -> None:
 
 @pytest.mark.parametrize(
     "after",
-    [DONE, "data: rubbish\n\n", "data: rubbish", "error: x\n\n", "data: " + "x" * (MAX_LINE + 1)],
+    [DONE, "data: rubbish\n\n", "data: rubbish", "error: x\n\n", "data: " + "x" * (LINE + 1)],
     ids=["done again", "rubbish", "half an event", "error", "no end"],
 )
 def test_what_comes_after_the_end_is_ignored(after: str) -> None:

@@ -109,6 +109,12 @@ def test_an_event_beyond_the_limit_is_refused_after_those_before_it(data: bytes)
     assert events(bytewise(before + data), limit=10) == (found, refused)
 
 
+def test_events_as_long_as_the_limit_are_whole() -> None:
+    data = b"data: 7890\n\n" * 3 + b": 34567890\n" + b"data:678\ndata:6\n\n" * 2
+    expected = [ServerSentEvent("", b"7890")] * 3 + [ServerSentEvent("", b"678\n6")] * 2
+    assert events([data], limit=10) == (expected, "")
+
+
 @pytest.mark.parametrize("line", [b"data\n", b"data:\n", b"data: x\n", b"error\n"])
 def test_an_event_without_end_is_refused(line: bytes) -> None:
     assert events([line] * 1000, limit=500) == (
