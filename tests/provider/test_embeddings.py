@@ -80,7 +80,7 @@ def test_matrices_are_equal_by_shape_and_numbers() -> None:
     assert other != MATRIX
     assert hash(other) != hash(MATRIX)
     assert EmbeddingMatrix(array("f", [1, 2, 3, 4, 5, 7]), rows=3) != MATRIX
-    assert MATRIX != ROWS
+    assert (MATRIX == ROWS) is False
 
 
 def test_it_shows_its_shape_and_no_numbers() -> None:

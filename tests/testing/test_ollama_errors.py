@@ -65,6 +65,16 @@ REFUSED = r"""/api/chat
     400 invalid character 'z' in literal true (expecting 'u')
 /api/chat [fals
     400 unexpected EOF
+/api/chat {"a":-x}
+    400 invalid character 'x' in numeric literal
+/api/chat {"a":-Infinity}
+    400 invalid character 'I' in numeric literal
+/api/chat -
+    400 unexpected EOF
+/api/chat [{"a":"]"} x]
+    400 invalid character 'x' after array element
+/api/chat {"a":[1] x}
+    400 invalid character 'x' after object key:value pair
 /api/chat oops
     400 invalid character 'o' looking for beginning of value
 /api/chat {"model":
@@ -181,6 +191,8 @@ REFUSED = r"""/api/chat
     500 template: :1: unclosed action
 /api/generate {"model": "tiny", "prompt": "x", "template": "{{ .System }}\n{{ .Prompt"}
     500 template: :2: unclosed action
+/api/generate {"model": "tiny", "prompt": "x", "template": "a\n{{ .Prompt\n"}
+    500 template: :3: unclosed action started at :2
 /api/chat {CHAT, "options": {"temperature": "hot"}}
     500 option "temperature" must be of type float32
 /api/chat {CHAT, "options": {"num_ctx": true}}
@@ -221,6 +233,8 @@ REFUSED_BY_0_33 = r"""/api/show {"model": "nope"}
     500 {"error":{"code":500,"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error"}}"""  # noqa: E501 - texts as they are
 REFUSED_BY_0_24 = r"""/api/show {"model": "nope"}
     404 model 'nope' not found
+/api/show {"model": " Nope:local "}
+    404 model 'Nope' not found
 /api/embed {"model": "tiny", "input": [""]}
     500 Failed to create new sequence: no input provided
 /api/embed {"model": "nomic-embed-text", "input": ["hi", ""]}

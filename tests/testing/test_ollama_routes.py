@@ -145,9 +145,16 @@ async def test_a_browser_is_told_what_it_may_do(
     assert (reply.status, got) == (status, headers)
 
 
-async def test_a_page_of_the_server_itself_asks_for_nothing(serving: Serving) -> None:
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1", 405), ("localhost", 204), ("a.local:80", 204), ("b.com", 403)],
+)
+async def test_a_question_without_a_foreign_origin_is_one_for_the_host(
+    serving: Serving, host: str, status: int
+) -> None:
     async with serving() as client:
-        own = client.server.url
-        reply = await client.call("OPTIONS", "/api/chat", Origin=own)
-    assert reply.status == 405
-    assert "Access-Control-Allow-Origin" not in reply.headers
+        plain = await client.call("OPTIONS", "/api/chat", Host=host)
+        own = await client.call("OPTIONS", "/api/chat", Host=host, Origin=f"https://{host}")
+    assert (plain.status, own.status) == (status, status)
+    assert plain.headers["Allow"] == own.headers["Allow"] == "POST"
+    assert "Access-Control-Allow-Origin" not in own.headers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from patinox._version import __version__
-from patinox.cli.interrupt import AT_ONCE
-from patinox.cli.output import DONE, INTERRUPTED, USAGE, Output, ReaderGone, perform
+from patinox.cli.output import DONE, USAGE, Output, ReaderGone, perform
 from patinox.cli.session import Setup
 from patinox.provider.errors import InvalidRequest
 
@@ -273,20 +271,20 @@ def run(arguments: Sequence[str]) -> int:
     arguments = [_text(argument) for argument in arguments]
     command: Any = typer.main.get_command(app)
     try:
-        code = command.main(arguments, prog_name=NAME, standalone_mode=False)
+        # `*` in a prompt is no pattern of file names, not even on Windows.
+        code = command.main(
+            arguments, prog_name=NAME, standalone_mode=False, windows_expand_args=False
+        )
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         place = context.command_path if context else NAME
         misuse = InvalidRequest(error.format_message(), hint=f"Next: {place} --help")
         Output(as_json="--json" in arguments).failure(misuse)
         return USAGE
-    except (KeyboardInterrupt, typer.Abort):  # typer makes one of the other
-        signal.signal(signal.SIGINT, AT_ONCE)
-        return INTERRUPTED
     except ReaderGone:
         _silence()
         return DONE
-    return int(code or DONE)
+    return int(code or DONE)  # 130 after Ctrl-C, by typer
 
 
 def _text(argument: str) -> str:

@@ -24,7 +24,7 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 
-DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE, NOT_FOUND = range(4)
 _INVISIBLE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN = str.maketrans({"·": "-"})  # for terminals that know ASCII only
 

@@ -146,7 +146,7 @@ def _parse_request_line(line: str) -> tuple[str, str, str]:
         raise Refused(HTTPStatus.BAD_REQUEST)
     method, target, version = parts
     if version not in {"HTTP/1.0", "HTTP/1.1"}:
-        raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "unsupported protocol version")
     return method, target, version
 
 

@@ -221,9 +221,12 @@ class EmulatedServer:
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        listener.close()
-        for _ in range(3):  # turns of the loop until a connection accepted just now is in the set
+        for port in listener.sockets:
+            with suppress(NotImplementedError):  # on Windows
+                asyncio.get_running_loop().remove_reader(port)
+        for _ in range(5):  # turns of the loop until a connection accepted just now is in the set
             await asyncio.sleep(0)
+        listener.close()  # before those turns it would fail that connection (Python 3.11)
         for task, writer in self._connections.items():
             writer.transport.abort()
             task.cancel()

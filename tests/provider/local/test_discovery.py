@@ -456,6 +456,37 @@ async def test_a_key_is_never_shown_to_another_service_on_its_port(
         await discovery.aclose()
 
 
+async def test_a_key_is_not_shown_to_what_took_the_port_of_a_service_that_was_there(
+    config_for: ConfigFor, web_server: Serve, clock: Clock
+) -> None:
+    key = LMStudioConfig(api_key=Secret(KEY))
+    studio = LMStudioEmulator(token=KEY)
+    await studio.start()
+    place = EndpointConfig.parse(studio.url, service="lmstudio")
+    discovery = ServiceDiscovery(config_for(place, lmstudio=key), clock=clock)
+    try:
+        assert await discovery.discover_services() == ["lmstudio"]
+        await studio.stop()
+        clock.passes(10)
+        await discovery.perform_health_checks()
+        assert discovery.services[0].status is ServiceStatus.UNAVAILABLE
+
+        async with web_server(b"{}", port=studio.port) as stranger:
+            clock.passes(10)
+            await discovery.perform_health_checks()
+            await discovery.discover_services(fresh=True)
+            assert stranger.requests
+            assert not any("authorization" in seen.headers for seen in stranger.requests)
+            assert discovery.available_services() == []
+
+        async with studio:
+            clock.passes(10)
+            await discovery.perform_health_checks()
+            assert discovery.available_services() == ["lmstudio"]
+    finally:
+        await discovery.aclose()
+
+
 # How it goes on.
 
 

@@ -15,6 +15,7 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local import health
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
+from patinox.provider.local.errors import ServiceUnavailable
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.local.probing import Finding, Place, Proof, look_at
 from patinox.provider.local.registry import service, services
@@ -290,6 +291,7 @@ class ServiceDiscovery:
         started = self._clock()
         try:
             async with asyncio.timeout(self.config.discovery_config.health_check.timeout):
+                await self._prove_again(known)
                 survey = await known.provider.survey()
         except TimeoutError:
             self._update(name, error=ProviderError("It did not list its models in time."))
@@ -312,6 +314,20 @@ class ServiceDiscovery:
                 info, version=version, version_inferred=inferred or info.version_inferred
             )
             self._known[name] = replace(current, info=info)
+
+    async def _prove_again(self, known: Known) -> None:
+        """A key is for the service, not for what may have taken its port since the last look."""
+        if known.spec.stand_in or not known.provider.config.api_key:
+            return
+        finding = await look_at(
+            Place(endpoint=known.provider.endpoint),
+            [known.spec],
+            transport=self._transport,
+            within=self.config.discovery_config.health_check.timeout,
+            clock=self._clock,
+        )
+        if finding.proof is None:
+            raise ServiceUnavailable(finding.reason, refused=finding.refused)
 
     def _update(self, name: str, *, error: ProviderError) -> None:
         known = self._known[name]

@@ -10,7 +10,7 @@ import msgspec
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.endpoint import Endpoint
-from patinox.provider.local.errors import NetworkError
+from patinox.provider.local.errors import NetworkError, ServiceUnavailable
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
@@ -54,6 +54,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         proof: the service that proved itself, or `None`.
         answered: whether anything answered at all.
         reason: why it was accepted or not, in a line.
+        refused: nothing listens there.
         seconds: how long it took.
     """
 
@@ -61,6 +62,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     proof: Proof | None = None
     answered: bool = False
     reason: str = ""
+    refused: bool = False
     seconds: float = 0.0
 
 
@@ -96,6 +98,7 @@ async def look_at(
         place=place,
         answered=asker.answered,
         reason=_rejected(asker, specs),
+        refused=isinstance(asker.error, ServiceUnavailable) and asker.error.refused,
         seconds=clock() - started,
     )
 

@@ -25,33 +25,54 @@ _PREFLIGHT = {
 }
 
 
-def foreign_origin(headers: Mapping[str, str]) -> str:
-    """Return the `Origin` of a request from another site than the server's own, or nothing."""
+def early_status(method: str, headers: Mapping[str, str]) -> int | None:
+    """Return the status of a request that is refused or a preflight; `None` for any other."""
+    origin, host = _foreign_origin(headers), headers.get("host", "")
+    preflight = method == "OPTIONS"
+    if origin and not _is_allowed(origin):
+        return 403
+    if origin and preflight:
+        return 204
+    if _is_local_address(host):
+        return None
+    if not _is_local_name(host):
+        return 403
+    return 204 if preflight else None
+
+
+def cors_headers(method: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what the browser of an allowed origin is told."""
+    origin = _foreign_origin(headers)
+    if not origin or not _is_allowed(origin):
+        return {}
+    more = _PREFLIGHT if method == "OPTIONS" else {"Vary": "Origin"}
+    return {"Access-Control-Allow-Origin": origin, **more}
+
+
+def _foreign_origin(headers: Mapping[str, str]) -> str:
     origin, host = headers.get("origin", ""), headers.get("host", "")
     return "" if origin in {f"http://{host}", f"https://{host}"} else origin
 
 
-def cors_headers(origin: str, *, preflight: bool) -> dict[str, str]:
-    """Return what a browser is told of an allowed origin."""
-    return {
-        "Access-Control-Allow-Origin": origin,
-        **(_PREFLIGHT if preflight else {"Vary": "Origin"}),
-    }
-
-
-def is_local(host: str) -> bool:
-    """Whether a `Host` names this machine or its network."""
-    name = (urlsplit(f"//{host}").hostname or "").lower()
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return name in {"", "localhost"} or name.endswith(_LOCAL_DOMAINS)
-    return address.is_loopback or address.is_private or address.is_unspecified
-
-
-def is_allowed(origin: str) -> bool:
-    """Whether pages of this origin may talk to the server; extensions of a browser may not."""
+def _is_allowed(origin: str) -> bool:
     parts = urlsplit(origin)
     if parts.scheme in {"http", "https"}:
         return parts.hostname in _LOCAL_ORIGINS
     return parts.scheme in _APP_SCHEMES
+
+
+def _is_local_address(host: str) -> bool:
+    try:
+        address = ip_address(_name(host))
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_unspecified
+
+
+def _is_local_name(host: str) -> bool:
+    name = _name(host)
+    return name in {"", "localhost"} or name.endswith(_LOCAL_DOMAINS)
+
+
+def _name(host: str) -> str:
+    return (urlsplit(f"//{host}").hostname or "").lower()

@@ -23,7 +23,7 @@ from urllib.parse import quote
 import msgspec
 
 from patinox.testing.ollama import native
-from patinox.testing.ollama.access import cors_headers, foreign_origin, is_allowed, is_local
+from patinox.testing.ollama.access import cors_headers, early_status
 from patinox.testing.ollama.chat import Cloud, Runner
 from patinox.testing.ollama.embed import Embedder
 from patinox.testing.ollama.go_json import OllamaError, decode, quoted, to_json
@@ -152,7 +152,10 @@ class OllamaEmulator(EmulatedServer):
         else:
             if methods and exchange.method not in methods:
                 exchange.extra_headers["Allow"] = ", ".join(methods)
-            if not await _access_settled(exchange):
+            exchange.extra_headers.update(cors_headers(exchange.method, exchange.headers))
+            if status := early_status(exchange.method, exchange.headers):
+                await exchange.reply(status, content_type=None)
+            else:
                 await _dispatch(exchange, methods)
 
     async def _root(self, exchange: Exchange) -> None:
@@ -193,7 +196,7 @@ class OllamaEmulator(EmulatedServer):
         if reference.source == "cloud" or (entry and entry.model.remote_model):
             self._runner.check_cloud_enabled("remote model details are", reference)
         if entry is None or (entry.model.remote_model and reference.source == "local"):
-            named = reference.name.shortest if self._since_0_30 else asked
+            named = reference.name.shortest if self._since_0_30 else reference.base
             raise OllamaError(404, f"model '{named}' not found")
         return entry
 
@@ -259,24 +262,6 @@ class OllamaEmulator(EmulatedServer):
         if not self._store.remove(stored_name(parse_reference(asked, when_empty=required))):
             raise OllamaError(404, f"model '{asked}' not found")
         await exchange.reply(200, content_type=None)
-
-
-async def _access_settled(exchange: Exchange) -> bool:
-    """Answer a request that may not come in and the question before one; true if that was it."""
-    headers = exchange.headers
-    if origin := foreign_origin(headers):
-        if not is_allowed(origin):
-            await exchange.reply(403, content_type=None)
-            return True
-        preflight = exchange.method == "OPTIONS"
-        exchange.extra_headers.update(cors_headers(origin, preflight=preflight))
-        if preflight:
-            await exchange.reply(204, content_type=None)
-            return True
-    if not is_local(headers.get("host", "")):
-        await exchange.reply(403, content_type=None)
-        return True
-    return False
 
 
 async def _dispatch(exchange: Exchange, methods: Mapping[str, Handler]) -> None:

@@ -13,6 +13,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 _HTML = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MISMATCH = re.compile(r"Expected `(\w+).*`, got `(\w+)`(?: - at `\$\.?(.*)`)?")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_CLOSED = re.compile(r"\[[^][{}]*\]|\{[^][{}]*\}")
 _STEP = re.compile(r"\[(\d+)\]|(\w+)")
 _STRUCTS_WITHIN = {"messages", "tool_calls"}
 _KINDS = {"str": "string", "int": "number", "float": "number"}
@@ -118,6 +120,8 @@ def _first_value(text: str, when_empty: str) -> object:
 
 
 def _refuse_constant(name: str) -> NoReturn:
+    if name.startswith("-"):
+        raise OllamaError(400, f"invalid character '{name[1]}' in numeric literal")
     raise OllamaError(400, f"invalid character '{name[0]}' looking for beginning of value")
 
 
@@ -134,16 +138,34 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
 
 def _syntax(error: json.JSONDecodeError) -> str:
     position, expected = error.pos, _SYNTAX.get(error.msg, "looking for beginning of value")
-    literal = _LITERALS.get(error.doc[position : position + 1], "")
-    if literal and error.msg == "Expecting value":
-        read = next(n for n in range(5) if not error.doc.startswith(literal[: n + 1], position))
-        position += read
-        expected = f"in literal {literal} (expecting '{literal[read]}')"
+    if error.msg == "Expecting value":
+        position, expected = _within_value(error.doc, position)
+    elif error.msg == "Expecting ',' delimiter" and _is_in_array(error.doc[:position]):
+        expected = "after array element"
     if position >= len(error.doc) or error.msg.startswith("Unterminated"):
         return "unexpected EOF"
     byte = chr(error.doc[position].encode()[0])  # Go scans bytes, and shows each as a rune
     shown = "'\\''" if byte == "'" else f"'{quoted(byte)[1:-1]}'" if byte != '"' else "'\"'"
     return f"invalid character {shown} {expected}"
+
+
+def _within_value(text: str, begin: int) -> tuple[int, str]:
+    """Return where a value is wrong and how: Go reads `nope` as a `null` with an odd `o`."""
+    if text.startswith("-", begin):
+        return begin + 1, "in numeric literal"
+    literal = _LITERALS.get(text[begin : begin + 1])
+    if literal is None:
+        return begin, "looking for beginning of value"
+    read = next(n for n in range(len(literal)) if not text.startswith(literal[: n + 1], begin))
+    return begin + read, f"in literal {literal} (expecting '{literal[read]}')"
+
+
+def _is_in_array(text: str) -> bool:
+    """Tell whether the innermost bracket left open is that of an array."""
+    bare, found = _STRING.sub("", text), 1
+    while found:
+        bare, found = _CLOSED.subn("", bare)
+    return bare.rfind("[") > bare.rfind("{")
 
 
 def _folded(fields: dict[str, Any]) -> dict[str, Any]:

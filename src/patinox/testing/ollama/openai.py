@@ -100,7 +100,7 @@ class OpenAIRoutes:
         if reference.source == "cloud" or (found and found.model.remote_model):
             self._runner.check_cloud_enabled("remote model details are", reference)
         if found is None:
-            named = reference.name.shortest if self._since_0_30 else asked
+            named = reference.name.shortest if self._since_0_30 else reference.base
             raise OllamaError(404, f"model '{named}' not found")
         await _reply_json(exchange, 200, _model(asked, reference.name.namespace, found.modified))
 

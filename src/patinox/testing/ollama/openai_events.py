@@ -91,10 +91,7 @@ class ChatEvents:
 
 
 class EarlierChatEvents(ChatEvents):
-    """Events as before 0.30: each has the role and its own time, the last piece has no event more.
-
-    `finish_reason` is in the event of the last piece.
-    """
+    """Events as before 0.30: each has the role and its own time, the last the reason as well."""
 
     def events(self, piece: Piece) -> Iterator[Event]:
         """Yield the events for one piece."""

@@ -95,7 +95,7 @@ def fitted_before_0_30(
     if tokens > num_ctx and not question.request.truncate:
         raise OllamaError(400, TOO_LONG)
     tokens = min(tokens, num_ctx)
-    room = 10 * num_ctx if question.request.shift else max(num_ctx - tokens, 1)
+    room = 10 * num_ctx if question.request.shift else num_ctx - tokens + 1
     return Fitted(prompt, tokens, room)
 
 

@@ -253,9 +253,11 @@ def check_template(template: str) -> None:
     Raises:
         OllamaError: 500.
     """
-    if template.rfind("{{") > template.rfind("}}"):
-        line = 1 + template.count("\n")
-        raise OllamaError(500, f"template: :{line}: unclosed action")
+    begin = template.rfind("{{")
+    if begin > template.rfind("}}"):
+        first, last = (1 + template.count("\n", 0, end) for end in (begin, len(template)))
+        started = f" started at :{first}" if first < last else ""
+        raise OllamaError(500, f"template: :{last}: unclosed action{started}")
 
 
 def check_options(options: Mapping[str, object]) -> None:

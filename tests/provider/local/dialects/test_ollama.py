@@ -275,6 +275,7 @@ def test_an_error_after_the_first_chunk_is_the_servers() -> None:
     )
     assert TextDelta("Once") in events
     assert type(error) is ServiceError
+    assert error.status == 200
     assert "while running the model" in str(error)
 
 

@@ -385,6 +385,7 @@ def test_an_error_may_come_in_many_shapes(before: str, failure: str) -> None:
     events, error = failing(before + failure)
     assert deltas(events) == ([TextDelta("Par")] if before else [])
     assert type(error) is ServiceError
+    assert error.status == 200
     assert CRASH.rstrip(".") in str(error)
 
 
