@@ -10,7 +10,7 @@ PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
 	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py
 
-.PHONY: help setup run test check unit lint types coverage format lock clean
+.PHONY: help setup run test check unit lint types coverage format docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ coverage: $(READY) ## the tests, with the coverage that they must reach
 format: $(READY) ## rewrite to the house's layout
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(READY) ## write the generated parts of docs/ anew
+	$(BIN)/python scripts/cli_docs
+	$(BIN)/python scripts/config_docs
 
 lock: ## write requirements/dev.txt anew
 	scripts/lock

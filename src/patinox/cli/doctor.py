@@ -28,14 +28,14 @@ from patinox.cli.render import (
     table,
     wrap,
 )
-from patinox.cli.session import Setup, chosen_services, place_name, read_settings, variables
+from patinox.cli.session import Setup, chosen_services, place_name, read_settings
 from patinox.cli.status import service_document
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.endpoint import hide_secrets
 from patinox.provider.local.environment import explain
 from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.probing import Finding
-from patinox.provider.local.registry import services
+from patinox.provider.local.registry import endpoint_variables, services
 from patinox.provider.local.types import ServiceInfo, ServiceStatus
 
 _PACKAGES = ("aiohttp", "xllamacpp")
@@ -54,7 +54,7 @@ def look_around(setup: Setup) -> Diagnosis:
         config_file=str(file or setup.config or "") or None,
         config_error=error,
         warnings=warnings,
-        environment=tuple(explain(file=setup.config, more=variables())),
+        environment=tuple(explain(file=setup.config, more=endpoint_variables())),
         proxies=_proxies(),
         container=Path("/.dockerenv").exists(),
         starts=tuple(f"`{spec.start_hint}`" for spec in services().values() if not spec.stand_in),

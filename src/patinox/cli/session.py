@@ -19,10 +19,9 @@ from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.environment import Settings, load_settings
 from patinox.provider.local.errors import ModelNotFound, ServiceNotFound
 from patinox.provider.local.nearest import model_not_found
-from patinox.provider.local.registry import services
+from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import pick_default
 from patinox.provider.local.types import LocalService, ServiceInfo, ServiceType
-from patinox.provider.local.variables import Variable, endpoint_variable
 from patinox.provider.types import ModelId, ModelInfo
 
 DEMO = "a 1 MB toy that proves the path, not a useful assistant"
@@ -55,18 +54,9 @@ class Chosen(NamedTuple):
     reason: str | None = None
 
 
-def variables() -> list[Variable]:
-    """List the variables that name the addresses of every kind of service, plugins included."""
-    return [
-        endpoint_variable(spec.endpoint_variable, spec.name)
-        for spec in services().values()
-        if spec.endpoint_variable
-    ]
-
-
 def read_settings(setup: Setup) -> Settings:
     """Read what is configured; raises `InvalidConfiguration`."""
-    return load_settings(file=setup.config, more=variables())
+    return load_settings(file=setup.config, more=endpoint_variables())
 
 
 def local_config(settings: Settings) -> LocalProviderConfig:

@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from patinox.provider.errors import ModelMismatch, ProviderError
-from patinox.provider.local.answer import Answer, is_output
+from patinox.provider.local.answer import Answer
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.errors import ServiceError, StreamInterrupted
 from patinox.provider.types import (
@@ -87,23 +87,6 @@ def read_slowly(running: Answer, clock: Clock, *passed: float) -> list[StreamEve
 
 START = ResponseStarted(model="m")
 CALL = ToolCallDelta(index=0, id="1", name="f", arguments="{")
-
-
-@pytest.mark.parametrize(
-    ("event", "output"),
-    [
-        (START, False),
-        (TextDelta("a"), True),
-        (ReasoningDelta("a"), True),
-        (CALL, True),
-        (ResponseFinished(), False),
-        (StreamEvent(), False),
-    ],
-)
-def test_output_is_what_the_caller_cannot_be_given_twice(
-    event: StreamEvent, *, output: bool
-) -> None:
-    assert is_output(event) is output
 
 
 def test_the_beginning_is_signed_by_the_service() -> None:

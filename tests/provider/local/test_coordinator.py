@@ -20,6 +20,7 @@ from patinox.provider.errors import (
 )
 from patinox.provider.local.config import (
     Deadlines,
+    DiscoveryConfig,
     EndpointConfig,
     LMStudioConfig,
     LocalProviderConfig,
@@ -830,3 +831,15 @@ async def test_facts_say_that_the_server_told_them(config_for: ConfigFor) -> Non
         assert found is not None
         assert found.source("supports_chat") is Source.SERVER
         assert await local.model_capabilities("nothing") is None
+
+
+async def test_a_request_is_filled_from_what_is_said_then_bound_then_configured() -> None:
+    config = LocalProviderConfig(
+        discovery_config=DiscoveryConfig(enabled_services=()), default_model="configured"
+    )
+    async with LocalProvider(config) as local:
+        assert str(local.request(messages="Hello").model) == "configured"
+        bound = local.with_defaults(ModelDefaults(model="bound", temperature=0.5))
+        filled = bound.request(messages="Hello", temperature=1)
+        assert (str(filled.model), filled.temperature) == ("bound", 1)
+        assert str(bound.request(messages="Hello", model="said").model) == "said"

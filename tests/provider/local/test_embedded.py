@@ -133,6 +133,11 @@ async def test_what_ollama_keeps_beside_a_file_goes_with_a_request() -> None:
         short = await provider.complete(CompletionRequest(MODEL, ["What is 3 + 4?"]))
         assert (short.usage.completion_tokens, short.finish_reason) == (2, "length")
 
+    settings = EmbeddedConfig(context_length=512, custom_params={"max_tokens": 3})
+    async with Beside(config=settings) as provider:
+        settled = await provider.complete(CompletionRequest(MODEL, ["What is 3 + 4?"]))
+        assert settled.usage.completion_tokens == 3
+
 
 async def test_no_room_for_another_engine_is_being_busy(tmp_path: Path) -> None:
     (tmp_path / "other.gguf").write_bytes(DEMO.path.read_bytes())

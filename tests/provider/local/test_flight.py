@@ -3,7 +3,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from patinox.provider.local.flight import SingleFlight
+from patinox.provider.local.flight import SingleFlight, side_by_side
 
 
 class Work:
@@ -178,3 +178,24 @@ async def test_who_is_cancelled_while_closing_is_cancelled() -> None:
     leave.set()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_the_first_error_side_by_side_stops_the_others_and_comes_out_as_it_is() -> None:
+    stopped: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.append("waiting")
+            raise
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        async with side_by_side() as group:
+            group.create_task(wait())
+            group.create_task(fail())
+    assert stopped == ["waiting"]

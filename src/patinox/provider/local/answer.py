@@ -12,19 +12,11 @@ from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import ChatDecoder, speed
 from patinox.provider.local.errors import StreamInterrupted
 from patinox.provider.types import (
-    ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
-    TextDelta,
     Timings,
-    ToolCallDelta,
 )
-
-
-def is_output(event: StreamEvent) -> bool:
-    """Whether an event brings a part of the answer: after the first, nobody else may answer."""
-    return isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta)
 
 
 class Answer:

@@ -30,7 +30,6 @@ from patinox.provider.local.environment import load_config
 from patinox.provider.local.errors import (
     AllServicesFailed,
     ModelNotFound,
-    ServiceNotFound,
     ServiceTimeout,
 )
 from patinox.provider.local.lmstudio import LMStudioProvider
@@ -38,7 +37,6 @@ from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
-from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceInfo
 from patinox.provider.types import (
@@ -244,7 +242,7 @@ class LocalProvider:
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
         for choice in await self._route(request.model, end, embedding=True):
-            provider = self._provider(choice)
+            provider = self.discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             try:
                 response = await provider.embed(attempt)
@@ -313,7 +311,7 @@ class LocalProvider:
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
         for choice in await self._route(request.model, end, embedding=False):
-            provider = self._provider(choice)
+            provider = self.discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             streaming = provider.config.streaming if whole else True
             try:
@@ -344,13 +342,6 @@ class LocalProvider:
         left = _left(self._clock, end)
         route = self._lookup.route(model, embedding=embedding)
         return await (route if left is None else in_time(route, left, "total", "The search"))
-
-    def _provider(self, choice: Choice) -> ServiceProvider:
-        known = self.discovery.known(choice.service)
-        if known is None:
-            msg = f"The service {choice.service!r} went away."
-            raise ServiceNotFound(msg)
-        return known.provider
 
 
 def _configured() -> LocalProviderConfig:

@@ -99,6 +99,10 @@ class ServiceDiscovery:
         of_type = [item for item in self._known.values() if item.info.service_type == name]
         return min(of_type, key=lambda item: not item.info.status.routable, default=None)
 
+    def provider(self, name: str) -> ServiceProvider:
+        """Return who talks to the service with this id; an id that was given out stays known."""
+        return self._known[name].provider
+
     def all_known(self) -> tuple[Known, ...]:
         """Return every service with who talks to it."""
         return tuple(self._known.values())

@@ -112,7 +112,7 @@ class EmbeddedProvider(ServiceProvider):
         options = {
             _OLLAMA_OPTIONS[name]: value
             for name, value in file.parameters.items()
-            if name in _OLLAMA_OPTIONS
+            if name in _OLLAMA_OPTIONS and _OLLAMA_OPTIONS[name] not in self.config.custom_params
         }
         return replace(request, messages=messages, options={**options, **request.options})
 

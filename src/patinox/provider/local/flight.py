@@ -1,9 +1,10 @@
-"""One piece of work at a time, for all who want it done."""
+"""Work done once for all who want it, and work done side by side."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 
@@ -31,6 +32,16 @@ class SingleFlight:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+
+@contextlib.asynccontextmanager
+async def side_by_side() -> AsyncGenerator[asyncio.TaskGroup]:
+    """Run tasks at once; the first error stops the others and comes out as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

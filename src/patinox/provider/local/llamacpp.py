@@ -5,7 +5,6 @@ Dialect: `dialects/llamacpp.py`. API: https://github.com/ggml-org/llama.cpp/tree
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.facts import State, capabilities, guess, state
+from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
@@ -86,10 +86,10 @@ class LlamaCppProvider(ServiceProvider):
 
     async def fetch_models(self) -> list[ModelInfo]:
         """List the model, or the router's models, with what the server says of itself."""
-        listed, props = await asyncio.gather(
-            self.ask(HTTPRequest(path="/v1/models"), _List),
-            self.ask(HTTPRequest(path="/props"), _Props),
-        )
+        async with side_by_side() as group:
+            asked = group.create_task(self.ask(HTTPRequest(path="/v1/models"), _List))
+            described = group.create_task(self.ask(HTTPRequest(path="/props"), _Props))
+        listed, props = asked.result(), described.result()
         if props.role == "router":
             return [self._routed(model) for model in listed.data]
         embeds = None if props.is_sleeping else await self._embeds()

@@ -16,6 +16,7 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
+from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import Identity, ServiceSpec, Survey
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
@@ -92,7 +93,9 @@ class OllamaProvider(ServiceProvider):
         """Ask for names, state, and what each model can do."""
         tags, running = await self._listed()
         gate = asyncio.Semaphore(_AT_ONCE)
-        shown = await asyncio.gather(*(self._show(tag, gate) for tag in tags))
+        async with side_by_side() as group:
+            tasks = [group.create_task(self._show(tag, gate)) for tag in tags]
+        shown = [task.result() for task in tasks]
         # What /api/show says does not change as long as the digest does not.
         self._shown = {
             (tag.name, tag.digest): show for tag, show in zip(tags, shown, strict=True) if show
@@ -123,8 +126,10 @@ class OllamaProvider(ServiceProvider):
         return ModelInfo(id=model.name, service=self.id, remote=True)
 
     async def _listed(self) -> tuple[list[_Tag], list[_Running]]:
-        tags, ps = await asyncio.gather(self.ask(_TAGS, _Tags), self.ask(_PS, _Ps))
-        return tags.models or [], ps.models or []
+        async with side_by_side() as group:
+            tags = group.create_task(self.ask(_TAGS, _Tags))
+            running = group.create_task(self.ask(_PS, _Ps))
+        return tags.result().models or [], running.result().models or []
 
     async def _show(self, tag: _Tag, gate: asyncio.Semaphore) -> _Show | None:
         """Ask what a model can do; one that cannot be shown must not hide the others."""
