@@ -194,8 +194,11 @@ async def test_the_first_error_side_by_side_stops_the_others_and_comes_out_as_it
         await asyncio.sleep(0)
         raise LookupError("gone")
 
-    with pytest.raises(LookupError, match="gone"):
+    async def both() -> None:
         async with side_by_side() as group:
             group.create_task(wait())
             group.create_task(fail())
+
+    with pytest.raises(LookupError, match="gone"):
+        await both()
     assert stopped == ["waiting"]
