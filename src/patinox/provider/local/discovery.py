@@ -282,7 +282,9 @@ class ServiceDiscovery:
         spec = services().get(name)
         enabled = self.config.discovery_config.enabled_services
         allowed = enabled is None or name in enabled
-        if spec is None or not spec.stand_in or not allowed or not spec.available():
+        if spec is None or not spec.stand_in or not allowed:
+            return None
+        if not await asyncio.to_thread(spec.available):
             return None
         if name not in self._known:
             self._known[name] = self._new(spec, name)
