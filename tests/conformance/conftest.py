@@ -50,7 +50,8 @@ async def _ollama(version: str) -> AsyncGenerator[Any]:
             config=_config(server.url, "ollama"),
             model="llama3.2:3b",
             embedder="nomic-embed-text:latest",
-            only_chats="llama3.2:3b",
+            # Before 0.30 every model makes vectors.
+            only_chats="llama3.2:3b" if version.startswith("0.33") else None,
             only_embeds="nomic-embed-text:latest",
             changes=lambda: in_memory(server),
             hung_up=lambda: server.client_gone,

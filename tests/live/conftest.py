@@ -1,7 +1,8 @@
 """Real servers, where the environment says that there are some.
 
 `PATINOX_LIVE_OLLAMA` and `PATINOX_LIVE_LMSTUDIO` are their addresses, `PATINOX_LIVE_MODEL` is a
-model that chats on each of them, and `PATINOX_LIVE_EMBEDDER`, if it is set, one that makes vectors:
+model that chats on each of them, `PATINOX_LIVE_EMBEDDER`, if it is set, one that makes
+vectors, and `PATINOX_LIVE_ONLY_CHATS` one that makes none:
 
     ollama pull qwen2.5:0.5b
     PATINOX_LIVE_OLLAMA=127.0.0.1:11434 PATINOX_LIVE_MODEL=qwen2.5:0.5b pytest tests/live
@@ -42,7 +43,8 @@ def subject(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
         ),
         model=LIVE["PATINOX_LIVE_MODEL"],
         embedder=LIVE.get("PATINOX_LIVE_EMBEDDER"),
-        only_chats=LIVE["PATINOX_LIVE_MODEL"],
+        # Which of the two a server refuses depends on its version (Ollama: since 0.30).
+        only_chats=LIVE.get("PATINOX_LIVE_ONLY_CHATS"),
         only_embeds=LIVE.get("PATINOX_LIVE_EMBEDDER"),
     )
 

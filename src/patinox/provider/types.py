@@ -9,13 +9,15 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
 
 from patinox.provider.embeddings import EmbeddingMatrix
 from patinox.provider.errors import InvalidRequest
+
+R = TypeVar("R")
 
 ROLES = ("system", "user", "assistant", "tool")
 MAX_TEMPERATURE = 2.0
@@ -501,6 +503,18 @@ def _text(what: str, value: object) -> str:
         msg = f"{what} must be text, not {type(value).__name__}."
         raise InvalidRequest(msg)
     return value
+
+
+def checked(request: object, kind: type[R]) -> R:
+    """Return the request if it is one.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if not isinstance(request, kind):
+        msg = f"A request is a {kind.__name__}, not {type(request).__name__}."
+        raise InvalidRequest(msg, hint=f'Write {kind.__name__}("model", ...).')
+    return request
 
 
 def _messages(value: object) -> tuple[CompletionMessage, ...]:

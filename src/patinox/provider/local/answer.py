@@ -10,7 +10,7 @@ from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ModelMismatch, ProviderError
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import ChatDecoder, speed
-from patinox.provider.local.errors import StreamInterrupted
+from patinox.provider.local.errors import ServiceTimeout, StreamInterrupted
 from patinox.provider.types import (
     ResponseFinished,
     ResponseStarted,
@@ -90,6 +90,8 @@ class Answer:
         """Return the error to raise: once output was handed out, one that carries it."""
         if error.service is None:
             error.service = self._service
+        if isinstance(error, ServiceTimeout):
+            error.seconds = self._limits().get(error.phase, error.seconds)
         if self._first is None:
             return error
         text = self._pieces.text
@@ -106,6 +108,11 @@ class Answer:
         interrupted.delivered = True
         interrupted.__cause__ = error
         return interrupted
+
+    def _limits(self) -> dict[str, float]:
+        """Return the whole limits, of which `limit` returns what is left."""
+        limits = {"first_token": self._deadlines.first_token, "idle": self._deadlines.idle}
+        return limits if self._total is None else {**limits, "total": self._total}
 
     def _keep(self, event: StreamEvent) -> StreamEvent:
         self._pieces.add(event)

@@ -44,8 +44,13 @@ def _flag(setting: str, value: object) -> None:
         raise _invalid(setting, value, "true or false")
 
 
-def _name(setting: str, value: str | None) -> None:
-    if value is not None and not _NAME.fullmatch(value):
+def _instance(setting: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise _invalid(setting, value, f"made of {kind.__name__}")
+
+
+def _name(setting: str, value: object) -> None:
+    if value is not None and not (isinstance(value, str) and _NAME.fullmatch(value)):
         raise _invalid(setting, value, "letters, digits and `.`, `_`, `-`, `@`, single `:` between")
 
 
@@ -308,6 +313,17 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("connection_pool_size", self.connection_pool_size, 1, 100)
         for field in ("auto_discover", "allow_cloud", "monitor"):
             _flag(field, getattr(self, field))
+        kinds = {
+            "discovery_config": DiscoveryConfig,
+            "ollama": OllamaConfig,
+            "lmstudio": LMStudioConfig,
+            "llamacpp": ServiceConfig,
+            "embedded": EmbeddedConfig,
+        }
+        for field, kind in kinds.items():
+            _instance(field, getattr(self, field), kind)
+        for given in self.endpoints:
+            _instance("endpoints", given, EndpointConfig)
         _name("preferred_service", self.preferred_service)
         if self.default_model is not None:
             _model("default_model", self.default_model)

@@ -29,6 +29,7 @@ from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.environment import load_config
 from patinox.provider.local.errors import (
     AllServicesFailed,
+    InvalidConfiguration,
     ModelNotFound,
     ServiceTimeout,
 )
@@ -49,6 +50,7 @@ from patinox.provider.types import (
     ModelInfo,
     ResponseStarted,
     StreamEvent,
+    checked,
 )
 
 
@@ -77,6 +79,12 @@ class LocalProvider:
             clock: monotonic seconds.
 
         """
+        if config is not None and not isinstance(config, LocalProviderConfig):
+            msg = f"`config` is a {type(config).__name__}; allowed: a LocalProviderConfig."
+            raise InvalidConfiguration(
+                msg,
+                hint='An address: LocalProviderConfig(endpoints=(EndpointConfig.parse("..."),)).',
+            )
         self._config = config
         self._clock = clock
         self._discovery: ServiceDiscovery | None = None
@@ -239,6 +247,7 @@ class LocalProvider:
         Raises:
             ProviderError: as for `complete`.
         """
+        request = checked(request, EmbeddingRequest)
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
         for choice in await self._route(request.model, end, embedding=True):
@@ -278,7 +287,8 @@ class LocalProvider:
 
         Raises:
             ModelNotFound: the configured one is not there, or no model can chat.
-            ServiceNotFound: no service answers.
+            ServiceNotFound: no service answers, or only the demo model could where an address is
+                configured that does not.
         """
         named = self.config.default_model
         if named is not None:
@@ -291,6 +301,12 @@ class LocalProvider:
             # A server without a chat model is no reason to have none.
             await self._lookup.call_in()
             picked = await self._pick_default()
+        if (
+            picked is not None
+            and picked[0].demo
+            and (silent := self._lookup.configured_but_silent())
+        ):
+            raise silent
         if picked is None:
             msg = "None of the models here can chat."
             raise ModelNotFound(
@@ -300,14 +316,17 @@ class LocalProvider:
 
     async def _pick_default(self) -> tuple[ModelInfo, str] | None:
         models = await self.list_models()
-        return pick_default(models, {info.id: info.status for info in self.services})
+        health = {info.id: info.status for info in self.services}
+        wanted = self.config.preferred_service
+        preferred = {info.id for info in self.services if wanted in {info.id, info.service_type}}
+        return pick_default(models, health, preferred=preferred)
 
     # How it is done.
 
     async def _events(
         self, request: CompletionRequest, *, whole: bool
     ) -> AsyncGenerator[StreamEvent]:
-        request = fill_request(request, self._defaults)
+        request = fill_request(checked(request, CompletionRequest), self._defaults)
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
         for choice in await self._route(request.model, end, embedding=False):

@@ -15,14 +15,14 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local import health
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
-from patinox.provider.local.errors import ServiceUnavailable
+from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.local.probing import Finding, Place, Proof, look_at
 from patinox.provider.local.registry import service, services
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec
 from patinox.provider.local.transport import Transport
-from patinox.provider.local.types import ServiceInfo, ServiceType
+from patinox.provider.local.types import LocalService, ServiceInfo, ServiceType
 
 Clock = Callable[[], float]
 
@@ -169,6 +169,7 @@ class ServiceDiscovery:
     async def _discover(self) -> None:
         await asyncio.to_thread(services)
         await self._transport.prepare()
+        self._check_preference()
         specs = self._enabled()
         within = self.config.discovery_config.discovery_timeout
         looks = (
@@ -179,6 +180,20 @@ class ServiceDiscovery:
         await self._accept(self._findings)
         await self._stand_in()
         self._discovered_at = self._clock()
+
+    def _check_preference(self) -> None:
+        """Refuse to prefer a service that cannot be.
+
+        Raises:
+            InvalidConfiguration: the preference names none.
+        """
+        named = (given.name for given in self.config.endpoints if given.name)
+        allowed = [LocalService.AUTO, *services(), *named]
+        wanted = self.config.preferred_service
+        # An id made from an address, such as `ollama@127.0.0.1:11500`, is known by its kind.
+        if wanted.partition("@")[0] not in allowed:
+            msg = f"`preferred_service` is {wanted!r}; allowed: {', '.join(allowed)}."
+            raise InvalidConfiguration(msg)
 
     def _enabled(self) -> list[ServiceSpec]:
         names = self.config.discovery_config.enabled_services

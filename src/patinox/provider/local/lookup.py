@@ -97,10 +97,32 @@ class ModelLookup:
         if alone:
             return self.nothing_runs()
         if hint is not None and self._discovery.known(hint) is None:
-            names = ", ".join(info.id for info in known)
-            return ServiceNotFound(f"There is no service {hint!r} here; there are: {names}.")
+            return self._no_such_service(hint)
         models = [info for found in lists.values() if isinstance(found, list) for info in found]
-        return model_not_found(wanted, models, where=hint or "any service")
+        error = model_not_found(wanted, models, where=hint or "any service")
+        error.retryable = False  # everybody was asked
+        return error
+
+    def configured_but_silent(self) -> ServiceNotFound | None:
+        """Say which address the user gave where nothing proved itself, if there is one."""
+        silent = [
+            f"{finding.place.setting} ({finding.place.endpoint.authority}): {finding.reason}"
+            for finding in self._discovery.findings
+            if finding.place.configured and finding.proof is None
+        ]
+        if not silent:
+            return None
+        return ServiceNotFound(
+            f"No service is where the configuration says. {'; '.join(silent)}.".replace("..", "."),
+            hint="Start it, or see: patinox doctor",
+        )
+
+    def _no_such_service(self, name: str) -> ServiceNotFound:
+        names = ", ".join(info.id for info in self._discovery.services)
+        msg = f"There is no service {name!r} here; there are: {names}."
+        spec = services().get(name)
+        hint = f"Start it: `{spec.start_hint}`; more: patinox doctor" if spec else None
+        return ServiceNotFound(msg, hint=hint)
 
     def nothing_runs(self) -> ServiceNotFound:
         """Say what was tried, and how each service is started."""

@@ -187,11 +187,14 @@ def _capabilities(
     words = (show.capabilities if show else None) or tag.capabilities
     if words:
         completes = "completion" in words
+        # Since 0.30, which lists abilities beside names, models for chat refuse to embed; before,
+        # they did, although the abilities do not say so.
+        unlisted = None if tag.capabilities is None else False
         told |= {
             "supports_chat": completes,
             "supports_completions": completes,
             "supports_streaming": completes,
-            "supports_embeddings": "embedding" in words,
+            "supports_embeddings": "embedding" in words or unlisted,
             "supports_vision": "vision" in words,
             "supports_tools": "tools" in words,
             "supports_thinking": "thinking" in words,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -53,11 +53,15 @@ def plan(
 
 
 def pick_default(
-    models: Sequence[ModelInfo], health: Mapping[str, ServiceStatus]
+    models: Sequence[ModelInfo],
+    health: Mapping[str, ServiceStatus],
+    *,
+    preferred: Collection[str] = (),
 ) -> tuple[ModelInfo, str] | None:
     """Choose a chat model where none was named: in memory, else the smallest; the toy last.
 
-    A model that runs in the cloud, or is known not to chat, is never chosen.
+    The services with the `preferred` ids go before the others. A model that runs in the cloud, or
+    is known not to chat, is never chosen.
     """
     chatting = [
         info
@@ -68,16 +72,16 @@ def pick_default(
     ]
     if not chatting:
         return None
-    chosen = min(chatting, key=_default_key)
+    chosen = min(chatting, key=lambda info: (info.demo, info.service not in preferred, _size(info)))
     if chosen.demo:
         return chosen, "only the demo model is here"
     return chosen, "in memory" if chosen.loaded else "the smallest chat model"
 
 
-def _default_key(info: ModelInfo) -> tuple[bool, bool, bool, float, str]:
+def _size(info: ModelInfo) -> tuple[bool, bool, float, str]:
+    """Order by what is in memory, what surely chats, and what is small."""
     size = info.size_bytes if info.size_bytes is not None else info.parameter_count
     return (
-        info.demo,
         not info.loaded,
         info.capabilities.supports_chat is None,
         float("inf") if size is None else float(size),

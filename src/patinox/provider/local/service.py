@@ -39,6 +39,7 @@ from patinox.provider.types import (
     ModelId,
     ModelInfo,
     StreamEvent,
+    checked,
 )
 
 T = TypeVar("T")
@@ -189,6 +190,7 @@ class ServiceProvider(ABC):
     async def _events(
         self, request: CompletionRequest, *, streaming: bool
     ) -> AsyncGenerator[StreamEvent]:
+        request = checked(request, CompletionRequest)
         answer = Answer(
             service=self.id,
             decoder=self.dialect.chat_decoder(),
@@ -247,6 +249,7 @@ class ServiceProvider(ABC):
             CapabilityNotSupported: the model is known to make no vectors.
             ProviderError: see `patinox.provider.local.errors`.
         """
+        request = checked(request, EmbeddingRequest)
         within, phase = request.timeout or self.config.timeout, "total"
         if within is None:
             within, phase = self.config.deadlines.embed + len(request.input), "embed"

@@ -232,7 +232,7 @@ async def in_time(work: Awaitable[T], seconds: float, phase: str, place: str) ->
     except TimeoutError:
         if not limit.expired():
             raise
-        msg = f"{place} {_LATE[phase]} ({phase}, {seconds:.2g} s)."
+        msg = f"{place} {_LATE[phase]} ({phase})."
         # The caller's own limit holds for every service.
         retryable = phase != "total"
         raise ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=retryable) from None

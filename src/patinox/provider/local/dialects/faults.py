@@ -158,7 +158,10 @@ _WORDS: dict[Kind, tuple[str, str | None]] = {
     RateLimited: ("The server is busy: {said}.", "Try again in a moment."),
     InvalidRequest: ("The server refused the request: {said}.", None),
     CapabilityNotSupported: ("The model cannot do what the request asks: {said}.", None),
-    ParseError: ("The server does not serve this route as its contract says: {said}.", None),
+    ParseError: (
+        "The server does not serve this route as its contract says: {said}.",
+        "Is something else listening there? See: patinox doctor",
+    ),
 }
 
 

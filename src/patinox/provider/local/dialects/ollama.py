@@ -47,6 +47,17 @@ from patinox.provider.types import (
     Usage,
 )
 
+# What stands beside `options` in a request, not in it.
+_TOP_LEVEL = (
+    "format",
+    "keep_alive",
+    "logprobs",
+    "shift",
+    "think",
+    "tools",
+    "top_logprobs",
+    "truncate",
+)
 _NANO = 1e9
 
 RULES: tuple[Rule, ...] = (
@@ -115,6 +126,7 @@ class OllamaDialect:
             "stream": stream,
         }
         options = {**custom, **request.options, **_options(request)}
+        body |= {field: options.pop(field) for field in _TOP_LEVEL if field in options}
         if options:
             body["options"] = options
         return json_request("POST", "/api/chat", body)
@@ -147,7 +159,10 @@ class OllamaDialect:
 
     def classify(self, reply: HTTPReply) -> ProviderError:
         """Tell what an error of Ollama means."""
-        return classify(reply, RULES)
+        error = classify(reply, RULES)
+        if isinstance(error, AuthenticationError) and b"signin_url" in reply.body:
+            error.hint = "Sign in with: ollama signin"
+        return error
 
 
 class OllamaChatDecoder:
