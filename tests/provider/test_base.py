@@ -4,6 +4,7 @@ import pytest
 
 from patinox.provider.base import CompletionStream, ModelProvider
 from patinox.provider.errors import ProviderError
+from patinox.provider.local.errors import StreamInterrupted
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -75,8 +76,18 @@ async def test_leaving_early_hangs_up_and_keeps_what_had_come() -> None:
     assert (closed_inside, source.closed) == (False, True)
     assert source.asked == 2
     assert stream.text == "a"
-    with pytest.raises(StopAsyncIteration):
+    with pytest.raises(StreamInterrupted, match="left before its end") as caught:
         await anext(stream)
+    assert caught.value.text == "a"
+
+
+async def test_what_failed_is_not_whole_the_second_time_either() -> None:
+    error = ProviderError("It broke.")
+    async with CompletionStream(Source(*ANSWER[:2], error=error).events()) as stream:
+        for _ in range(2):
+            with pytest.raises(ProviderError) as caught:
+                await stream.collect()
+            assert caught.value is error
 
 
 async def test_an_exception_of_the_caller_hangs_up_too() -> None:
@@ -128,7 +139,8 @@ class Provider:
             return await stream.collect()
 
     def stream_completion(self, request: CompletionRequest) -> CompletionStream:
-        return CompletionStream(Source(ResponseStarted(model=request.model.name)).events())
+        events = ResponseStarted(model=request.model.name), ResponseFinished()
+        return CompletionStream(Source(*events).events())
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         raise ProviderError(request.model.name)

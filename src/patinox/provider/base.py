@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from patinox.provider.assemble import Assembler
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.errors import StreamInterrupted
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -15,6 +17,7 @@ from patinox.provider.types import (
     ModelCapabilities,
     ModelId,
     ModelInfo,
+    ResponseFinished,
     StreamEvent,
 )
 
@@ -37,6 +40,8 @@ class CompletionStream:
         self._events = events
         self._assembler = Assembler()
         self._entered = False
+        self._whole = False
+        self._broken: ProviderError | None = None
 
     async def __aenter__(self) -> Self:
         """Enter; the request is sent when the first event is asked for."""
@@ -61,14 +66,34 @@ class CompletionStream:
 
         Raises:
             RuntimeError: the stream was not entered with `async with`.
+            StreamInterrupted: the stream was left, or waiting for it was given up.
             ProviderError: the answer failed; what had arrived stays in `text` and `response`.
         """
         if not self._entered:
             msg = "Write `async with provider.stream_completion(request) as stream:` first."
             raise RuntimeError(msg)
-        event = await anext(self._events)
+        try:
+            event = await anext(self._events)
+        except ProviderError as error:
+            self._broken = error
+            raise
+        except StopAsyncIteration:
+            if self._whole:
+                raise
+            raise self._broken or self._left() from None
         self._assembler.add(event)
+        self._whole = isinstance(event, ResponseFinished)
         return event
+
+    def _left(self) -> StreamInterrupted:
+        """Make the error for going on where waiting was given up, or the stream was left."""
+        return StreamInterrupted(
+            "The stream was left before its end.",
+            text=self._assembler.text,
+            reasoning=self._assembler.reasoning,
+            tool_calls=self._assembler.tool_calls,
+            retryable=False,
+        )
 
     async def collect(self) -> CompletionResponse:
         """Take in every event that is still to come and return the whole answer."""

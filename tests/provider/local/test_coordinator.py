@@ -843,3 +843,60 @@ async def test_a_request_is_filled_from_what_is_said_then_bound_then_configured(
         filled = bound.request(messages="Hello", temperature=1)
         assert (str(filled.model), filled.temperature) == ("bound", 1)
         assert str(bound.request(messages="Hello", model="said").model) == "said"
+
+
+async def test_a_server_that_hangs_does_not_hold_up_one_that_has_the_model(
+    config_for: ConfigFor,
+) -> None:
+    hanging = False
+
+    async def hang(_: Exchange) -> bool:
+        if hanging:
+            await asyncio.Event().wait()
+        return False
+
+    ttl = OllamaConfig(cache_ttl=0)
+    async with OllamaEmulator(models=[]) as slow, OllamaEmulator(models=[talker()]) as quick:
+        slow.faults.append(hang)
+        config = config_for(called("slow", slow), called("quick", quick), ollama=ttl)
+        async with LocalProvider(config) as local:
+            hanging = True
+            started = time.monotonic()
+            answer = await local.complete(CHAT)
+            assert answer.service == "quick"
+            assert time.monotonic() - started < 2
+
+
+async def test_the_demo_model_does_not_stand_in_for_a_server_that_was_configured(
+    config_for: ConfigFor, web_server: Serve
+) -> None:
+    async with web_server(b"{}") as other:
+        place = EndpointConfig.parse(other.url, service="ollama", setting="OLLAMA_ENDPOINT")
+        every = {"enabled_services": ("ollama", "embedded")}
+        async with LocalProvider(config_for(place, discovery=every)) as local:
+            with pytest.raises(ServiceNotFound, match=r"OLLAMA_ENDPOINT \(127"):
+                await local.default_model()
+
+
+async def test_entering_twice_is_refused(config_for: ConfigFor) -> None:
+    async with LocalProvider(config_for()) as local:
+        with pytest.raises(RuntimeError, match="entered already"):
+            await local.__aenter__()
+
+
+@pytest.mark.parametrize("request_", ["Hello", {"model": MODEL}, None])
+async def test_what_is_no_request_is_refused_in_a_line(
+    config_for: ConfigFor, request_: object
+) -> None:
+    wrong: Any = request_
+    async with LocalProvider(config_for()) as local:
+        with pytest.raises(InvalidRequest, match="A request is a CompletionRequest"):
+            await local.complete(wrong)
+        with pytest.raises(InvalidRequest, match="A request is a EmbeddingRequest"):
+            await local.embed(wrong)
+
+
+def test_a_configuration_of_another_kind_is_refused_in_a_line() -> None:
+    wrong: Any = "http://127.0.0.1:11434"
+    with pytest.raises(InvalidConfiguration, match="`config` is a str"):
+        LocalProvider(wrong)

@@ -23,7 +23,9 @@ from patinox.provider.local.config import (
     ServiceConfig,
 )
 from patinox.provider.local.discovery import ServiceDiscovery
+from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import InvalidConfiguration, ServiceError
+from patinox.provider.local.probing import Place, look_at
 from patinox.provider.local.registry import services
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.types import ServiceStatus, ServiceType
@@ -397,7 +399,8 @@ async def test_a_token_that_is_missing_and_one_that_is_there(config_for: ConfigF
         assert "refused access" in info.detail
         assert not any("authorization" in seen.headers for seen in studio.requests)
 
-        config = config_for(studio, lmstudio=LMStudioConfig(api_key=Secret(KEY)))
+        place = EndpointConfig.parse(studio.url, service="lmstudio")
+        config = config_for(place, lmstudio=LMStudioConfig(api_key=Secret(KEY)))
         with_it = ServiceDiscovery(config)
         assert await with_it.discover_services() == ["lmstudio"]
         assert KEY not in repr((config, with_it, with_it.services, with_it.findings))
@@ -415,10 +418,23 @@ async def test_a_greeting_that_wants_the_token_is_proof_enough(config_for: Confi
         assert "wants a key" in discovery.findings[0].reason
         await discovery.aclose()
 
-        config = config_for(studio, lmstudio=LMStudioConfig(api_key=Secret(KEY)))
+        place = EndpointConfig.parse(studio.url, service="lmstudio")
+        config = config_for(place, lmstudio=LMStudioConfig(api_key=Secret(KEY)))
         discovery = ServiceDiscovery(config)
         assert await discovery.discover_services() == ["lmstudio"]
         await discovery.aclose()
+
+
+async def test_a_key_is_for_the_address_it_was_given_for_and_no_other(
+    config_for: ConfigFor,
+) -> None:
+    async with LMStudioEmulator() as studio:
+        anywhere = EndpointConfig.parse(studio.url)
+        key = LMStudioConfig(api_key=Secret(KEY))
+        discovery = ServiceDiscovery(config_for(anywhere, lmstudio=key))
+        assert await discovery.discover_services() == ["lmstudio"]
+        await discovery.aclose()
+        assert not any("authorization" in seen.headers for seen in studio.requests)
 
 
 async def test_a_key_is_sent_only_after_the_server_has_proven_what_it_is(
@@ -426,7 +442,8 @@ async def test_a_key_is_sent_only_after_the_server_has_proven_what_it_is(
 ) -> None:
     async with LMStudioEmulator(token=KEY) as studio:
         key = LMStudioConfig(api_key=Secret(KEY))
-        discovery = ServiceDiscovery(config_for(studio, lmstudio=key))
+        place = EndpointConfig.parse(studio.url, service="lmstudio")
+        discovery = ServiceDiscovery(config_for(place, lmstudio=key))
         await discovery.discover_services()
 
         shown = {seen.path: seen.headers.get("authorization") for seen in studio.requests}
@@ -683,3 +700,84 @@ async def test_a_transport_of_others_is_not_closed(config_for: ConfigFor) -> Non
         assert re.search(rf"127\.0\.0\.1:{ollama.port}", again.services[0].endpoint)
         await again.aclose()
         await transport.aclose()
+
+
+async def test_a_service_that_is_busy_is_not_probed_again_at_once(config_for: ConfigFor) -> None:
+    async def busy(exchange: Exchange) -> bool:
+        if exchange.path == "/api/tags":
+            await exchange.reply(503, b'{"error":"server busy, please try again."}')
+        return exchange.path == "/api/tags"
+
+    now = 0.0
+    async with OllamaEmulator() as ollama:
+        ollama.faults.append(busy)
+        discovery = ServiceDiscovery(config_for(ollama), clock=lambda: now)
+        await discovery.discover_services()
+        asked = len(ollama.requests)
+        await discovery.perform_health_checks()
+        assert len(ollama.requests) == asked
+        info = discovery.get_service_info("ollama")
+        assert info is not None
+        assert info.next_check == discovery.config.discovery_config.health_check.interval
+        now = info.next_check
+        await discovery.perform_health_checks()
+        assert len(ollama.requests) > asked
+        await discovery.aclose()
+
+
+async def test_two_servers_of_a_kind_on_two_loopback_addresses_are_two_services(
+    config_for: ConfigFor,
+) -> None:
+    async with (
+        OllamaEmulator() as first,
+        OllamaEmulator(host="127.0.0.2", port=first.port) as second,
+    ):
+        places = [EndpointConfig.parse(server.url) for server in (first, second)]
+        discovery = ServiceDiscovery(config_for(*places))
+        await discovery.discover_services()
+        assert [info.id for info in discovery.services] == [
+            "ollama",
+            f"ollama@{second.host}:{second.port}",
+        ]
+        await discovery.aclose()
+
+
+async def test_what_took_the_port_of_a_service_is_not_asked_for_its_models(
+    config_for: ConfigFor, web_server: Serve
+) -> None:
+    async with OllamaEmulator() as ollama:
+        discovery = ServiceDiscovery(config_for(ollama))
+        await discovery.discover_services()
+        port = ollama.port
+    async with web_server(b"{}", port=port) as other:
+        await discovery.discover_services(fresh=True)
+        info = discovery.get_service_info("ollama")
+        assert info is not None
+        assert info.status is ServiceStatus.UNAVAILABLE
+        assert {seen.path for seen in other.requests}.isdisjoint({"/api/tags", "/api/ps"})
+        await discovery.aclose()
+
+
+async def test_the_fault_of_a_plugin_is_no_proof_and_ends_nothing() -> None:
+    def stumble(_: object) -> None:
+        raise ZeroDivisionError
+
+    broken = replace(services()["lmstudio"], identify=stumble)
+    async with OllamaEmulator() as ollama:
+        finding = await look_at(
+            Place(endpoint=parse_endpoint(ollama.url, default_port=80), expected="lmstudio"),
+            [broken],
+            transport=(transport := Transport()),
+            within=2.0,
+            clock=time.monotonic,
+        )
+        await transport.aclose()
+    assert finding.proof is None
+    assert finding.answered
+
+
+async def test_an_unknown_preference_is_refused(config_for: ConfigFor) -> None:
+    discovery = ServiceDiscovery(config_for(preferred_service="olama"))
+    with pytest.raises(InvalidConfiguration, match="'olama'; allowed: auto, ollama"):
+        await discovery.discover_services()
+    await discovery.aclose()

@@ -14,7 +14,7 @@ from patinox.provider.errors import (
     ContextLengthExceeded,
     InvalidRequest,
 )
-from patinox.provider.local.config import LocalProviderConfig, ServiceConfig
+from patinox.provider.local.config import EndpointConfig, LocalProviderConfig, ServiceConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import ModelNotLoaded, StreamInterrupted
 from patinox.provider.local.llamacpp import LlamaCppProvider
@@ -101,7 +101,8 @@ async def test_without_its_key_it_is_found_and_wants_one(
         assert info.status is ServiceStatus.UNAUTHORIZED
         with pytest.raises(AuthenticationError):
             await local.complete(CompletionRequest(f"llamacpp::{MODEL}", ["Hello"]))
-    async with LocalProvider(config_for(engine.url, llamacpp=with_key(engine))) as local:
+    place = EndpointConfig.parse(engine.url, service="llamacpp")
+    async with LocalProvider(config_for(place, llamacpp=with_key(engine))) as local:
         assert local.available_services() == ["llamacpp"]
         assert engine.api_key not in repr((local, local.config, local.services))
 

@@ -105,7 +105,11 @@ class LocalProvider:
 
         Raises:
             InvalidConfiguration: a setting is wrong.
+            RuntimeError: it is entered already.
         """
+        if self._discovery is not None:
+            msg = "This provider is entered already; make another one, or use this."
+            raise RuntimeError(msg)
         if self._config is None:
             self._config = await asyncio.to_thread(_configured)
         self._discovery = ServiceDiscovery(self._config, clock=self._clock)
@@ -248,20 +252,21 @@ class LocalProvider:
             ProviderError: as for `complete`.
         """
         request = checked(request, EmbeddingRequest)
+        discovery = self.discovery
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
         for choice in await self._route(request.model, end, embedding=True):
-            provider = self.discovery.provider(choice.service)
+            provider = discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             try:
                 response = await provider.embed(attempt)
             except ProviderError as error:
-                self.discovery.note_request(choice.service, error)
+                discovery.note_request(choice.service, error)
                 if not error.retryable:
                     raise
                 failures[choice.service] = error
             else:
-                self.discovery.note_request(choice.service, None)
+                discovery.note_request(choice.service, None)
                 return response
         raise _failed(failures)
 
@@ -327,10 +332,11 @@ class LocalProvider:
         self, request: CompletionRequest, *, whole: bool
     ) -> AsyncGenerator[StreamEvent]:
         request = fill_request(checked(request, CompletionRequest), self._defaults)
+        discovery = self.discovery
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
         for choice in await self._route(request.model, end, embedding=False):
-            provider = self.discovery.provider(choice.service)
+            provider = discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             streaming = provider.config.streaming if whole else True
             try:
@@ -346,12 +352,12 @@ class LocalProvider:
                                 yield item
                             held.clear()
             except ProviderError as error:
-                self.discovery.note_request(choice.service, error)
+                discovery.note_request(choice.service, error)
                 if not error.retryable:
                     raise
                 failures[choice.service] = error
             else:
-                self.discovery.note_request(choice.service, None)
+                discovery.note_request(choice.service, None)
                 return
         raise _failed(failures)
 

@@ -22,7 +22,10 @@ from patinox.provider.local.registry import service, services
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec
 from patinox.provider.local.transport import Transport
-from patinox.provider.local.types import LocalService, ServiceInfo, ServiceType
+from patinox.provider.local.types import LocalService, ServiceInfo, ServiceStatus, ServiceType
+
+# The shortest pause between two rounds of probes, and the least time for one of them, in seconds.
+_LEAST = 0.05
 
 Clock = Callable[[], float]
 
@@ -143,16 +146,16 @@ class ServiceDiscovery:
 
     async def aclose(self) -> None:
         """Stop watching and close what belongs to it."""
-        monitor, self._monitor = self._monitor, None
-        if monitor is not None:
-            monitor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await monitor
-        await self._flight.aclose()
-        for known in self._known.values():
-            await known.provider.aclose()
-        if self._own_transport:
-            await self._transport.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            # Each is closed, the last first, even if another cannot be.
+            if self._own_transport:
+                stack.push_async_callback(self._transport.aclose)
+            for known in self._known.values():
+                stack.push_async_callback(known.provider.aclose)
+            stack.push_async_callback(self._flight.aclose)
+            if self._monitor is not None:
+                stack.push_async_callback(_stop, self._monitor)
+                self._monitor = None
 
     def note_request(self, name: str, error: ProviderError | None) -> None:
         """Take the end of a request into the service's state: `None` went well."""
@@ -172,12 +175,13 @@ class ServiceDiscovery:
         self._check_preference()
         specs = self._enabled()
         within = self.config.discovery_config.discovery_timeout
+        end = self._clock() + within
         looks = (
             look_at(place, specs, transport=self._transport, within=within, clock=self._clock)
             for place in self._places(specs)
         )
         self._findings = tuple(await asyncio.gather(*looks))
-        await self._accept(self._findings)
+        await self._accept(self._findings, end=end)
         await self._stand_in()
         self._discovered_at = self._clock()
 
@@ -208,44 +212,54 @@ class ServiceDiscovery:
                 expected=service(item.service).name if item.service else None,
                 name=item.name,
                 setting=item.setting,
+                origin=item.endpoint,
             )
             for item in self.config.endpoints
             for address in item.endpoint.addresses()
         ]
         taken = {place.expected for place in given}
         usual = [
-            Place(endpoint=address, expected=spec.name)
+            Place(endpoint=address, expected=spec.name, origin=usual)
             for spec in specs
             if self.config.auto_discover and spec.name not in taken
-            for url in spec.default_endpoints
-            for address in parse_endpoint(url, default_port=80).addresses()
+            for usual in _usual_endpoints(spec)
+            for address in usual.addresses()
         ]
         unique = {place.endpoint: place for place in (*usual, *given)}
         return [
             unique[endpoint] for endpoint in dict.fromkeys(p.endpoint for p in (*given, *usual))
         ]
 
-    async def _accept(self, findings: Iterable[Finding]) -> None:
-        """Keep the services that proved themselves, and ask each for its models."""
+    async def _accept(self, findings: Sequence[Finding], *, end: float) -> None:
+        """Keep the services that proved themselves, and ask each for its models before `end`."""
         before, self._known = self._known, {}
+        met: set[tuple[str, Endpoint]] = set()
         for place, proof in _proven(findings):
-            if not self._is_twin(place, proof.spec):
+            twin = (proof.spec.name, place.origin or place.endpoint)
+            # The same service is met on both addresses of one `localhost`.
+            if twin not in met:
+                met.add(twin)
                 known = self._meet(place, proof, before)
                 self._known[known.info.id] = known
-        # One that was known and is not found now stays, and its state tells what became of it.
-        self._known = {**self._known, **{k: v for k, v in before.items() if k not in self._known}}
-        await asyncio.gather(*(self._check(name) for name in self._known))
+        checks = list(self._known)
+        for name, known in before.items():
+            if name not in self._known:
+                # One that is not found now stays, and its state tells what became of it.
+                gone = self._gone(known, findings)
+                self._known[name] = gone or known
+                checks += [] if gone else [name]
+        await asyncio.gather(*(self._check(name, end=end) for name in checks))
 
-    def _is_twin(self, place: Place, spec: ServiceSpec) -> bool:
-        """Whether it is a service already found, met again on the other family of addresses."""
-        here = place.endpoint
-        return any(
-            known.spec.name == spec.name
-            and known.provider.endpoint.port == here.port
-            and known.provider.endpoint.is_loopback
-            and here.is_loopback
-            for known in self._known.values()
-        )
+    def _gone(self, known: Known, findings: Iterable[Finding]) -> Known | None:
+        """Mark a service whose address was looked at and is not its own any more."""
+        for finding in findings:
+            if finding.place.endpoint == known.provider.endpoint and not known.spec.stand_in:
+                error = ServiceUnavailable(finding.reason, refused=finding.refused)
+                info = self._failing(known, known.info, error)
+                if finding.answered:
+                    info = replace(info, status=ServiceStatus.UNAVAILABLE)
+                return replace(known, info=info)
+        return None
 
     def _meet(self, place: Place, proof: Proof, before: Mapping[str, Known]) -> Known:
         """Make a service out of a proof; one that was known goes on where it was."""
@@ -263,8 +277,8 @@ class ServiceDiscovery:
 
     def _new(self, spec: ServiceSpec, name: str, place: Place | None = None) -> Known:
         config = self.config.for_service(spec.name)
-        if place is not None and place.expected not in {None, spec.name}:
-            # A key belongs to the service it was given for, not to whatever took its port.
+        if place is not None and place.expected != spec.name:
+            # A key belongs to the address that it was given for, not to whatever is found.
             config = replace(config, api_key=None)
         provider = spec.provider(
             place.endpoint if place else "", config, service_id=name, transport=self._transport
@@ -306,18 +320,24 @@ class ServiceDiscovery:
             await self._check(name)
         return self._known[name]
 
-    async def _check(self, name: str) -> None:
-        """Ask one service for its models and take the outcome into its state."""
+    async def _check(self, name: str, *, end: float | None = None) -> None:
+        """Ask one service for its models and take the outcome into its state; never raises."""
         known = self._known[name]
         started = self._clock()
+        within = self.config.discovery_config.health_check.timeout
+        if end is not None:
+            within = min(within, max(end - started, _LEAST))
         try:
-            async with asyncio.timeout(self.config.discovery_config.health_check.timeout):
+            async with asyncio.timeout(within):
                 await self._prove_again(known)
                 survey = await known.provider.survey()
         except TimeoutError:
             self._update(name, error=ProviderError("It did not list its models in time."))
         except ProviderError as error:
             self._update(name, error=error)
+        except Exception as error:  # noqa: BLE001  a plugin's fault must not end the watch
+            what = f"{type(error).__name__} in the code of {known.info.label}: {error}"
+            self._update(name, error=ProviderError(what))
         else:
             now = self._clock()
             current = self._known.get(name, known)
@@ -352,7 +372,13 @@ class ServiceDiscovery:
 
     def _update(self, name: str, *, error: ProviderError) -> None:
         known = self._known[name]
-        self._known[name] = replace(known, info=self._failing(known, known.info, error))
+        info = self._failing(known, known.info, error)
+        now = self._clock()
+        if health.due(info, now):
+            # A failure that is not the service's own, such as being busy, changes nothing else.
+            pause = error.retry_after or self.config.discovery_config.health_check.interval
+            info = replace(info, next_check=now + pause)
+        self._known[name] = replace(known, info=info)
 
     def _failing(self, known: Known, info: ServiceInfo, error: ProviderError) -> ServiceInfo:
         return health.seen_failing(
@@ -369,8 +395,20 @@ class ServiceDiscovery:
             now = self._clock()
             interval = self.config.discovery_config.health_check.interval
             upcoming = (known.info.next_check - now for known in self._known.values())
-            await asyncio.sleep(max(0.0, min(upcoming, default=interval)))
+            await asyncio.sleep(max(_LEAST, min(upcoming, default=interval)))
             await self.perform_health_checks()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """End a task of our own; its error, if it had one, comes out."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+def _usual_endpoints(spec: ServiceSpec) -> list[Endpoint]:
+    return [parse_endpoint(url, default_port=80) for url in spec.default_endpoints]
 
 
 def _kind(name: str) -> str:

@@ -11,8 +11,12 @@ from patinox.provider.local.errors import ServiceNotFound
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.registry import services
 from patinox.provider.local.routing import Candidate, Choice, plan
+from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.types import ModelId, ModelInfo
+
+# How long a service may take to list its models before the others are enough, in seconds.
+_PATIENCE = 0.5
 
 Listed = list[ModelInfo] | ProviderError
 
@@ -49,17 +53,41 @@ class ModelLookup:
         return await self._named(ModelId(rest, prefix))
 
     async def _named(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
-        asked = [known for known in self._discovery.all_known() if _usable(known, wanted)]
-        found = await asyncio.gather(*(self._find(known, wanted, fresh=fresh) for known in asked))
+        usable = [known for known in self._discovery.all_known() if _usable(known, wanted)]
+        well = [known for known in usable if known.info.status.routable]
+        ill = [known for known in usable if not known.info.status.routable]
+        # One that is down is only in the way as long as another has the model.
+        return await self._ask(well, wanted, fresh=fresh) or await self._ask(
+            ill, wanted, fresh=fresh
+        )
+
+    async def _ask(
+        self, asked: Sequence[Known], wanted: ModelId, *, fresh: bool
+    ) -> list[Candidate]:
+        """Ask services at once; one that is slow is not waited for if another has the model."""
+        if not asked:
+            return []
+        tasks: dict[asyncio.Task[ModelInfo | None], Known] = {}
+        async with asyncio.TaskGroup() as group:
+            for known in asked:
+                tasks[group.create_task(self._find(known, wanted, fresh=fresh))] = known
+            done, slow = await asyncio.wait(tasks, timeout=_PATIENCE)
+            if any(task.result() for task in done):
+                for task in slow:
+                    task.cancel()
         return [
             Candidate(service=known.info, model=info, rank=known.spec.rank)
-            for known, info in zip(asked, found, strict=True)
-            if info is not None
+            for task, known in tasks.items()
+            if not task.cancelled() and (info := task.result()) is not None
         ]
 
     async def _find(self, known: Known, wanted: ModelId, *, fresh: bool) -> ModelInfo | None:
+        limit = self._discovery.config.discovery_config.health_check.timeout
         try:
-            return await known.provider.find(wanted, fresh=fresh)
+            find = known.provider.find(wanted, fresh=fresh)
+            if known.info.status.routable:
+                return await find
+            return await in_time(find, limit, "listing", known.info.label)
         except ProviderError as error:
             self._discovery.note_request(known.info.id, error)
             return None

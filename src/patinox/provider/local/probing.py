@@ -26,12 +26,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         expected: name of the service that should be there, or `None` for any.
         name: id the user gave to it.
         setting: what named the address: a variable, a key of the file, or `default`.
+        origin: the endpoint that it is one address of, such as that of `localhost`.
     """
 
     endpoint: Endpoint
     expected: str | None = None
     name: str | None = None
     setting: str = "default"
+    origin: Endpoint | None = None
 
     @property
     def configured(self) -> bool:
@@ -118,7 +120,11 @@ class _Asker:
 
     async def identify(self, spec: ServiceSpec) -> Identity | None:
         replies = await asyncio.gather(*(self._probe(request) for request in spec.probes))
-        return spec.identify(replies)
+        try:
+            return spec.identify(replies)
+        except Exception as error:  # noqa: BLE001  a plugin's fault is no proof, and no more
+            self.error = ProviderError(f"the proof of {spec.label} failed with {error!r:.200}")
+            return None
 
     async def _probe(self, request: HTTPRequest) -> HTTPReply | None:
         deadlines = Deadlines()
