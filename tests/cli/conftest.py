@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,6 +110,13 @@ def lmstudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[LMStudioEmulator]:
     with LMStudioEmulator().run_in_thread() as emulator:
         monkeypatch.setenv("LMSTUDIO_ENDPOINT", emulator.url)
         yield emulator
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as taken:  # bound, so that nobody else gets it, but not listening
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture

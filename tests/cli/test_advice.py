@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from patinox.cli.advice import WELL, Address, Diagnosis, advise
+from patinox.cli.unanswered import Unanswered
 from patinox.provider.local.environment import VariableFate
 from patinox.provider.local.types import ServiceInfo, ServiceStatus
 
@@ -27,6 +28,12 @@ ADDRESS = Address(
     reason="proved to be Ollama",
     seconds=0.1,
 )
+REFUSED = Unanswered(
+    address="127.0.0.1:11434",
+    setting="OLLAMA_ENDPOINT",
+    reason="could not be reached",
+    refused=True,
+)
 WELL_SEEN = Diagnosis(versions=VERSIONS, services=(OLLAMA,), addresses=(ADDRESS,))
 
 
@@ -47,8 +54,20 @@ def address(**changes: Any) -> Diagnosis:  # noqa: ANN401 - fields of a struct
     [
         (replace(WELL_SEEN, config_error="`x` is 1."), "Mend the configuration: `x` is 1."),
         (
-            address(answered=False, service=None),
-            "OLLAMA_ENDPOINT names http://127.0.0.1:11434, where nothing answers",
+            replace(WELL_SEEN, unanswered=(REFUSED,)),
+            "OLLAMA_ENDPOINT names 127.0.0.1:11434, where nothing listens: start that server",
+        ),
+        (
+            replace(WELL_SEEN, unanswered=(replace(REFUSED, refused=False),)),
+            "OLLAMA_ENDPOINT names 127.0.0.1:11434, which could not be reached: see that server's",
+        ),
+        (replace(WELL_SEEN, warnings=("There is no /models.",)), "There is no /models."),
+        (
+            replace(
+                WELL_SEEN,
+                environment=(VariableFate("OLLAMA_API_KEY", "***", "ignored: it needs more"),),
+            ),
+            "OLLAMA_API_KEY is ignored: it needs more",
         ),
         (
             address(service="lmstudio"),
@@ -93,11 +112,19 @@ def test_the_likeliest_comes_first() -> None:
     found = replace(
         service(models=()),
         config_error="wrong",
-        addresses=(replace(ADDRESS, answered=False, service=None),),
+        unanswered=(REFUSED,),
     )
     assert [each.split()[0] for each in advise(found)] == ["Mend", "OLLAMA_ENDPOINT", "Ollama"]
 
 
 def test_a_usual_address_where_nothing_answers_is_no_fault() -> None:
     found = address(setting="default", answered=False, service=None)
+    assert advise(found) == [WELL]
+
+
+@pytest.mark.parametrize(
+    "fate", ["ignored: empty is not set", "ignored: a key or an address alone never selects"]
+)
+def test_a_variable_that_is_meant_for_others_is_no_fault(fate: str) -> None:
+    found = replace(WELL_SEEN, environment=(VariableFate("OPENAI_API_KEY", "***", fate),))
     assert advise(found) == [WELL]

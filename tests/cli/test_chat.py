@@ -96,12 +96,28 @@ def test_with_an_option_for_the_model_all_words_are_the_prompt(
 
 
 @pytest.mark.usefixtures("ollama")
-@pytest.mark.parametrize("first", ["lama3.2", "llama9:7b", "ollama::nope"])
+@pytest.mark.parametrize("first", ["lama3.2", "llama9:7b", "ollama::nope", "ollama::foo/bar"])
 def test_a_first_word_that_can_only_be_a_model_is_no_prompt(run: Run, first: str) -> None:
     result = run("chat", first, "hello")
     assert result.code == 3
     assert f"No model '{first.rpartition('::')[2]}'" in result.err
     assert "--model" in result.err
+
+
+@pytest.mark.usefixtures("ollama")
+def test_a_service_before_a_slash_names_a_model_as_well(run: Run) -> None:
+    result = run("chat", "ollama/lama3.2", "hello")
+    assert result.code == 3
+    assert result.err.splitlines()[0] == "  No model 'lama3.2' on ollama."
+    assert "Did you mean ollama::llama3.2:3b?" in result.err
+    assert run("chat", "embedded/nope", "hello").code == 3
+
+
+@pytest.mark.usefixtures("ollama")
+def test_json_tells_why_this_model_where_none_was_named(run: Run) -> None:
+    assert run("chat", "hello", "--json").json["reason"] == "in memory"
+    named = run("chat", "qwen3:4b", "hello", "--json").json["reason"]
+    assert named == "the only service that has the model"
 
 
 @pytest.mark.parametrize("words", [("qwen3:4b",), ("--model", "qwen3:4b")])

@@ -1,5 +1,5 @@
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,13 +12,6 @@ from patinox.provider.local.environment import VariableFate
 from patinox.testing import LMStudioEmulator, OllamaEmulator
 
 Run: TypeAlias = Callable[..., Any]  # what `conftest.py` makes: arguments to a `Result`
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    with socket.socket() as taken:  # bound, so that nobody else gets it, but not listening
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 def test_the_page_tells_which_proof_held(run: Run, ollama: OllamaEmulator) -> None:
@@ -40,7 +33,19 @@ def test_the_page_tells_which_proof_failed(
     words = " ".join(run("doctor").out.split())
     assert f"127.0.0.1:{closed_port} OLLAMA_ENDPOINT could not be reached" in words
     assert "proved to be LM Studio, where llamacpp was expected" in words
-    assert "OLLAMA_ENDPOINT names http://" in words
+    assert f"OLLAMA_ENDPOINT names 127.0.0.1:{closed_port}, where nothing listens" in words
+    assert "Nothing is amiss" not in words
+
+
+def test_a_server_that_accepts_and_never_answers_is_not_to_be_started(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text("[discovery]\ndiscovery_timeout = 0.05\n")
+    with socket.create_server(("127.0.0.1", 0)) as dumb:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", f"127.0.0.1:{dumb.getsockname()[1]}")
+        advice = run("doctor", "--config", "mine.toml", "--json").json["advice"]
+    assert "did not answer in time" in advice[0]
+    assert "start that server" not in " ".join(advice)
 
 
 def test_what_answers_but_is_none_of_them_is_told_with_what_was_asked(
@@ -102,7 +107,8 @@ def test_a_wrong_setting_is_told_and_nothing_is_asked(
     monkeypatch.setenv("LOCAL_AUTO_DISCOVER", "perhaps")
     result = run("doctor")
     assert result.code == 2
-    assert "  wrong: LOCAL_AUTO_DISCOVER is 'perhaps'" in result.out
+    assert result.out.count("LOCAL_AUTO_DISCOVER is 'perhaps'") == 1
+    assert "  LOCAL_AUTO_DISCOVER  perhaps  wrong\n" in result.out
     assert "1. Mend the configuration: LOCAL_AUTO_DISCOVER" in result.out
     assert run("doctor", "--json").json["config_error"].startswith("LOCAL_AUTO_DISCOVER")
 
@@ -112,7 +118,8 @@ def test_the_file_in_use_and_what_is_amiss_with_it_are_told(run: Run, tmp_path: 
     file.write_text('model_paths = ["/nowhere/at/all"]\n', encoding="utf-8")
     result = run("doctor", "--config", str(file))
     assert f"  file: {file}" in result.out
-    assert "  warning: There is no " in result.out
+    assert result.out.count("There is no ") == 1
+    assert "Nothing is amiss" not in result.out
 
 
 def test_the_absence_of_the_engine_is_told(

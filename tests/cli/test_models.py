@@ -157,6 +157,7 @@ def test_a_description_fits_into_forty_columns_and_calls_a_toy_one() -> None:
     lines = description(Canvas(width=40), toy, "embedded")
     assert "  changed: 1970-01-01 00:00 UTC · model" in lines
     assert "toy that proves the path" in " ".join(lines)
+    assert f"  digest: {'d' * 12} · model file" in lines
     assert all(len(line) <= 40 for line in lines)
 
 
@@ -178,5 +179,8 @@ def test_an_unknown_service_ends_with_those_that_are_there(run: Run) -> None:
         assert result.code == 3
         assert result.err.splitlines() == [
             "  There is no service 'nope' here.",
-            "  There are: ollama.",
+            "  There are: ollama, embedded.",
         ]
+    assert run("models", "-s", "olama").err.splitlines()[1:] == [
+        "  Did you mean ollama? There are: ollama, embedded."
+    ]

@@ -105,6 +105,27 @@ def test_json_holds_no_character_that_could_move_a_cursor() -> None:
     assert to_json(value, unicode=False).isascii()
 
 
+def test_what_is_said_on_a_terminal_is_broken_between_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "dumb")
+    out = Output()
+    out.remark("(the smallest that makes vectors)")
+    out.failure(AuthenticationError("There is no key for it."))
+    assert screen.getvalue().splitlines() == [
+        "(the smallest that",
+        "makes vectors)",
+        "  There is no key",
+        "  for it.",
+    ]
+
+
 def test_a_closed_pipe_is_no_error_of_writing() -> None:
     class Closed(io.StringIO):
         def write(self, _: str) -> int:

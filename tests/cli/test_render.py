@@ -44,15 +44,21 @@ def test_a_table_that_does_not_fit_is_none() -> None:
 
 def test_a_column_that_may_fold_makes_the_table_fit() -> None:
     rows = [
-        [Cell("name" * 10), Cell("b")],
+        [Cell("name" * 5), Cell("b")],
         [Cell("some words to be broken between them"), Cell("")],
+        [Cell("漢字 " * 10), Cell("")],
     ]
     lines = table(COLUMNS, (), rows, folding=0)
     assert lines
     assert all(len(line) <= 40 for line in lines)
-    assert lines[0] == "  " + ("name" * 10)[:35] + "  b"
-    assert lines[1] == "  " + ("name" * 10)[35:]
-    assert lines[2:] == ["  some words to be broken between", "  them"]
+    assert lines[0].split() == ["name" * 5, "b"]
+    assert lines[1:3] == ["  some words to be broken between", "  them"]
+    assert lines[3:] == ["  " + " ".join(["漢字"] * 7), "  " + " ".join(["漢字"] * 3)]
+
+
+def test_a_name_is_not_broken_for_a_column() -> None:
+    rows = [[Cell("text-embedding-nomic-embed-text-v1.5"), Cell("bbb")]]
+    assert table(COLUMNS, (), rows, folding=0) is None
 
 
 def test_a_column_does_not_fold_below_what_can_be_read() -> None:

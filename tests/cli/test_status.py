@@ -104,7 +104,43 @@ def test_nothing_at_all_is_said_and_has_an_exit_code(run: Run) -> None:
         "  No model server answers on this machine.",
         "  Next: patinox doctor",
     ]
-    assert run("status", "--json") == (3, '{"services": []}\n', "")
+    assert run("status", "--json") == (3, '{"services": [], "unanswered": []}\n', "")
+
+
+def test_an_address_that_was_given_and_does_not_answer_is_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("OLLAMA_ENDPOINT", f"127.0.0.1:{closed_port}")
+    result = run("status")
+    address, reason = f"127.0.0.1:{closed_port}", "could not be reached: nothing listens there"
+    assert f"  OLLAMA_ENDPOINT {address}: {reason}" in result.out.splitlines()
+    assert "  No model server answers; the engine inside stands in." in result.out.splitlines()
+    assert result.err == ""
+    assert run("status", "--json").json["unanswered"] == [
+        {"address": address, "setting": "OLLAMA_ENDPOINT", "reason": reason}
+    ]
+    for command in (["chat", "hi"], ["complete", "hi"], ["embed", "hi"], ["models"]):
+        result = run(*command)
+        assert result.err.splitlines()[0] == f"OLLAMA_ENDPOINT {address}: {reason}"
+        assert result.code == (0 if command == ["models"] else 3)
+
+
+@pytest.mark.usefixtures("ollama")
+def test_an_address_of_another_service_is_not_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_ENDPOINT", f"127.0.0.1:{closed_port}")
+    assert "LMSTUDIO_ENDPOINT" in run("models").err
+    assert run("models", "-s", "ollama").err == ""
+    assert "stands in" not in run("status").out
+
+
+def test_localhost_is_answered_by_one_of_its_two_addresses(
+    run: Run, monkeypatch: pytest.MonkeyPatch, ollama: OllamaEmulator
+) -> None:
+    monkeypatch.setenv("OLLAMA_ENDPOINT", f"localhost:{ollama.port}")
+    assert run("status", "--json").json["unanswered"] == []
+    assert run("doctor", "--json").json["advice"] == ["Nothing is amiss. Chat: patinox chat"]
 
 
 def test_a_server_that_cannot_list_its_models_is_shown_as_it_is(

@@ -25,12 +25,14 @@ PRINTED = {
     "First steps 2": "You said: And a neap tide?\nstop ",
     "Choosing a model 1": "ollama::llama3.2:3b\n",
     "What a model can do 1": "tools: True by the server\ncontext: 131072 ",
+    "Options in the server's words 1": "You said: Hello",
     "Streaming, and leaving early 1": "You said: Count to three.\nended by stop\n",
     "Streaming, and leaving early 2": "left after: You said: Tell a story",
     "Vectors 1": "2 vectors of 768 numbers",
     "Errors 1": "did you mean: ('ollama::llama3.2:3b'",
     "Deadlines 1": "You said: Hello ",
     "Several servers 1": "from ollama because the only service that has the model",
+    "Several servers 2": "ollama at http://127.0.0.1:",
     "One server 1": "You said: Hello",
     "Keys 1": "***",
     "Privacy and the cloud 1": "runs in the cloud, although Ollama lists it",
@@ -110,7 +112,7 @@ def test_the_tests_in_the_guide_pass(tmp_path: Path, fixture_plugin: list[str]) 
     (tmp_path / "test_mine.py").write_text(source, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", *fixture_plugin]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_guide_draws_the_tree_of_errors_as_it_is() -> None:

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from patinox.testing import EmulatedServer, Exchange
+import patinox.testing
+from patinox.testing import EmulatedServer, Exchange, Seen
 
 
 class Echo(EmulatedServer):
@@ -403,3 +404,16 @@ async def test_what_was_seen_is_there_for_assertions_and_hidden_from_repr() -> N
 
 def test_an_address_of_version_six_is_bracketed() -> None:
     assert EmulatedServer(host="::1", port=1).url == "http://[::1]:1"
+
+
+def test_a_request_without_a_body_has_no_json() -> None:
+    assert Seen("GET", "/", {}, b"").json is None
+
+
+def test_a_plain_with_says_what_to_write_instead() -> None:
+    with pytest.raises(TypeError, match=r"with Echo\(\)\.run_in_thread\(\)"), Echo():
+        pass
+
+
+def test_the_package_lists_its_public_names_alone() -> None:
+    assert dir(patinox.testing) == sorted(patinox.testing.__all__)

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from patinox.cli.unanswered import Unanswered
 from patinox.provider.local.environment import VariableFate
 from patinox.provider.local.types import ServiceInfo, ServiceStatus, ServiceType
 from patinox.provider.local.variables import VARIABLES
 
 WELL = "Nothing is amiss. Chat: patinox chat"
+# Variables that others set for programs of theirs, and that mean nothing here.
+_MEANT_SO = ("ignored: empty", "ignored: a key or an address alone")
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         config_error: why the configuration cannot be used.
         warnings: what is amiss with it but no error.
         addresses: what was seen at each address.
+        unanswered: the addresses that were given where no service is.
         services: what is known of each service that was found.
         environment: what became of each variable that is set.
         proxies: proxies that are set, which are never used.
@@ -60,6 +64,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     config_error: str | None = None
     warnings: tuple[str, ...] = ()
     addresses: tuple[Address, ...] = ()
+    unanswered: tuple[Unanswered, ...] = ()
     services: tuple[ServiceInfo, ...] = ()
     environment: tuple[VariableFate, ...] = ()
     proxies: Mapping[str, str] = {}
@@ -75,21 +80,27 @@ def advise(found: Diagnosis) -> list[str]:
 def _settings(found: Diagnosis) -> Iterator[str]:
     if found.config_error:
         yield f"Mend the configuration: {found.config_error}"
-    for address in found.addresses:
-        if address.setting == "default":
-            continue
-        if not address.answered:
+    yield from found.warnings
+    for silent in found.unanswered:
+        if silent.refused:
             yield (
-                f"{address.setting} names {address.endpoint}, where nothing answers: "
+                f"{silent.setting} names {silent.address}, where nothing listens: "
                 "start that server, or take the setting away."
             )
-        elif address.service and address.expected not in (None, address.service):
+        elif not silent.answered:
+            yield (
+                f"{silent.setting} names {silent.address}, which {silent.reason}: "
+                "see that server's log and restart it, or mend the setting."
+            )
+    for address in found.addresses:
+        wrong = address.service and address.expected not in (None, address.service)
+        if wrong and address.setting != "default":
             yield (
                 f"{address.setting} names {address.endpoint} as {address.expected}, "
                 f"but it is {address.service}: use the setting for that."
             )
     for variable in found.environment:
-        if "did you mean" in variable.fate:
+        if variable.fate.startswith("ignored") and not variable.fate.startswith(_MEANT_SO):
             yield f"{variable.name} is {variable.fate}"
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from patinox.cli.interrupt import run_stoppable
 from patinox.cli.output import DONE, Output, exit_code
@@ -168,6 +169,8 @@ async def _answer(
         if error.text and not out.as_json:
             out.out.line(speech(error.text))
         raise
+    if chosen.reason is not None:  # the choice was ours, and the request named what was chosen
+        response = replace(response, reason=chosen.reason)
     if out.as_json:
         out.document({**msgspec.to_builtins(response), "text": response.text})
     else:

@@ -30,6 +30,7 @@ from patinox.cli.render import (
 )
 from patinox.cli.session import Setup, chosen_services, place_name, read_settings
 from patinox.cli.status import service_document
+from patinox.cli.unanswered import reason_of, unanswered
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.endpoint import hide_secrets
 from patinox.provider.local.environment import explain
@@ -69,6 +70,7 @@ async def doctor(setup: Setup, out: Output, seen: Diagnosis) -> int:
             seen = replace(
                 seen,
                 addresses=tuple(_address(finding) for finding in local.discovery.findings),
+                unanswered=tuple(unanswered(local.discovery.findings)),
                 services=tuple(chosen_services(local, setup)),
             )
     if out.as_json:
@@ -112,7 +114,7 @@ def _address(finding: Finding) -> Address:
         answered=finding.answered,
         service=proof.spec.name if proof else None,
         version=proof.identity.version if proof else None,
-        reason=finding.reason.removeprefix(f"{place.endpoint.authority} ").rstrip("."),
+        reason=reason_of(finding),
         seconds=finding.seconds,
     )
 
@@ -160,8 +162,7 @@ def _version_lines(canvas: Canvas, found: Diagnosis) -> list[str]:
 def _config_lines(canvas: Canvas, found: Diagnosis) -> list[str]:
     words = (
         f"file: {printable(found.config_file)}" if found.config_file else "no file",
-        *(f"warning: {printable(warning)}" for warning in found.warnings),
-        *([f"wrong: {printable(found.config_error)}"] if found.config_error else ()),
+        *(["wrong: see below"] if found.config_error else ()),
     )
     return [line for word in words for line in wrap(canvas, word)]
 
@@ -208,8 +209,12 @@ def _service_lines(canvas: Canvas, found: Sequence[ServiceInfo]) -> list[str]:
 
 
 def _environment_lines(canvas: Canvas, found: Diagnosis) -> list[str]:
+    told = f"wrong: {found.config_error}"  # the advice tells it
     fates = [
-        *found.environment,
+        *(
+            (name, value, "wrong" if fate == told else fate)
+            for name, value, fate in found.environment
+        ),
         *(
             (f"proxy for {name}", address, "ignored: nothing here goes through a proxy")
             for name, address in found.proxies.items()

@@ -219,7 +219,7 @@ def _facts(info: ModelInfo, place: str) -> list[tuple[str, str, str]]:
         "format": ("format", info.format),
         "created": ("changed", _date(info.created)),
         "owned_by": ("from", info.owned_by),
-        "digest": ("digest", info.digest),
+        "digest": ("digest", _shortened(info.digest)),
         "remote": ("in the cloud", "yes" if info.remote else None),
     }
     return [
@@ -231,6 +231,11 @@ def _facts(info: ModelInfo, place: str) -> list[tuple[str, str, str]]:
 
 def _yes(value: bool | None) -> str | None:  # noqa: FBT001  a fact, not a switch
     return None if value is None else "yes" if value else "no"
+
+
+def _shortened(digest: str | None) -> str | None:
+    """Show as much of a digest as `ollama list` does; `--json` has all of it."""
+    return None if digest is None else digest.removeprefix("sha256:")[:12]
 
 
 def _exact(number: int | None) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 
 from patinox.cli.interrupt import run_stoppable
-from patinox.cli.render import INDENT, Canvas, paint, printable
+from patinox.cli.render import INDENT, Canvas, paint, printable, wrap
 from patinox.provider.errors import ConfigurationError, InvalidRequest, ProviderError
 from patinox.provider.local.errors import (
     AllServicesFailed,
@@ -69,6 +69,11 @@ class Terminal:
         self.write(text, style)
         self.write("\n")
 
+    def paragraph(self, text: str, style: str = "", *, indent: str = "") -> None:
+        """Write what may take more than a line, broken between words."""
+        for line in wrap(self.canvas, text, indent=indent):
+            self.line(line, style)
+
 
 class Output:
     """The two streams of a command, and in which of the two ways it speaks."""
@@ -85,7 +90,7 @@ class Output:
 
     def remark(self, text: str) -> None:
         """Say something beside the result."""
-        self.err.line(printable(text), "dim")
+        self.err.paragraph(printable(text), "dim")
 
     def document(self, value: object) -> None:
         """Write the result for programs."""
@@ -98,9 +103,9 @@ class Output:
             self.document(error_document(error))
             return
         first, *rest = failure_lines(error)
-        self.err.line(INDENT + first, "red")
+        self.err.paragraph(first, "red", indent=INDENT)
         for line in rest:
-            self.err.line(INDENT + line)
+            self.err.paragraph(line, indent=INDENT)
 
 
 def perform(out: Output, work: Callable[[], Coroutine[object, object, int]]) -> int:

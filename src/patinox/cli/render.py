@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.style import Style
 
@@ -161,17 +161,20 @@ def table(
     """Lay out rows in columns; `None` if they do not fit.
 
     A row that is a text stands across all columns. The column `folding` may become narrower, down
-    to `NARROWEST`; its texts then take more lines.
+    to `NARROWEST` and its longest word; its texts then take more lines.
     """
     head = [[Cell(header, "dim") for header in headers]] if headers else []
     every = [*head, *rows]
-    columns = zip(*(row for row in every if not isinstance(row, str)), strict=True)
+    columns = [*zip(*(row for row in every if not isinstance(row, str)), strict=True)]
     widths = [max(cell_len(cell.text) for cell in column) for column in columns]
     total = len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1)
     if canvas.width is not None and total > canvas.width:
-        if folding < 0 or widths[folding] - (total - canvas.width) < NARROWEST:
+        if folding < 0:
             return None
         widths[folding] -= total - canvas.width
+        words = (word for cell in columns[folding] for word in cell.text.split(" "))
+        if widths[folding] < max(NARROWEST, *map(cell_len, words)):
+            return None
     return [
         line
         for row in every
@@ -190,10 +193,18 @@ def _lines(row: Sequence[Cell], widths: Sequence[int], canvas: Canvas) -> Iterat
 
 
 def _fold(text: str, width: int) -> list[str]:
-    """Break a text of one column into lines: a sentence between words, a name anywhere."""
-    if " " in text and cell_len(text) == len(text):
-        return textwrap.wrap(text, width, break_on_hyphens=False)
-    return chop_cells(text, max(width, 1))  # a column may be empty
+    """Break a text of one column into lines, between words: none of them is wider."""
+    if cell_len(text) <= width:
+        return [text]
+    first, *words = text.split()
+    lines = [first]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def blocks(canvas: Canvas, entries: Iterable[tuple[Cell, Sequence[str]]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from patinox.cli.output import Output
+from patinox.cli.unanswered import unanswered
 from patinox.provider.config import Local
 from patinox.provider.factory import provider_from
 from patinox.provider.local.config import LocalProviderConfig
@@ -19,7 +21,7 @@ from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.environment import Settings, load_settings
 from patinox.provider.local.errors import ModelNotFound, ServiceNotFound
 from patinox.provider.local.nearest import model_not_found
-from patinox.provider.local.registry import endpoint_variables
+from patinox.provider.local.registry import endpoint_variables, services
 from patinox.provider.local.routing import pick_default
 from patinox.provider.local.types import LocalService, ServiceInfo, ServiceType
 from patinox.provider.types import ModelId, ModelInfo
@@ -77,8 +79,15 @@ def local_config(settings: Settings) -> LocalProviderConfig:
 
 
 @contextlib.asynccontextmanager
-async def open_local(setup: Setup, out: Output) -> AsyncGenerator[LocalProvider]:
+async def open_local(
+    setup: Setup, out: Output, *, warn: bool = True
+) -> AsyncGenerator[LocalProvider]:
     """Find the services.
+
+    Args:
+        setup: what the command was told.
+        out: where to say what is amiss.
+        warn: whether to say at which of the addresses that were given no service is.
 
     Raises:
         InvalidConfiguration: a setting is wrong.
@@ -88,6 +97,9 @@ async def open_local(setup: Setup, out: Output) -> AsyncGenerator[LocalProvider]
     for warning in settings.warnings:
         out.remark(warning)
     async with LocalProvider(local_config(settings)) as local:
+        if warn:
+            for silent in unanswered(local.discovery.findings, setup.service):
+                out.remark(str(silent))
         if setup.service is not None:
             await the_service(local, setup.service)
         yield local
@@ -103,12 +115,20 @@ async def the_service(local: LocalProvider, name: str) -> ServiceInfo:
     if info is None and (called := await local.discovery.call_in(name)):
         return called.info
     if info is None:
-        there = ", ".join(each.id for each in local.services)
-        raise ServiceNotFound(
-            f"There is no service {name!r} here.",
-            hint=f"There are: {there}." if there else "None answers: patinox doctor",
-        )
+        await local.discovery.call_in(ServiceType.EMBEDDED)
+        there = [each.id for each in local.services]
+        raise ServiceNotFound(f"There is no service {name!r} here.", hint=_nearest(name, there))
     return info
+
+
+def _nearest(name: str, there: Sequence[str]) -> str:
+    """Say which service may be meant, and which there are."""
+    known = dict.fromkeys((*there, *services()))
+    near = [] if name in known else difflib.get_close_matches(name, known, n=1)
+    said = [f"Did you mean {near[0]}?"] if near else []
+    return " ".join(
+        (*said, f"There are: {', '.join(there)}." if there else "None answers: patinox doctor")
+    )
 
 
 def is_service(info: ServiceInfo, name: str | None) -> bool:
@@ -196,7 +216,10 @@ async def _named_by(local: LocalProvider, word: str, setup: Setup) -> Chosen | N
     wanted = ModelId(word, setup.service)
     if "::" not in word and (info := await local.find_model(wanted)) is not None:
         return Chosen(info, wanted)
-    if not _LIKE_A_MODEL.fullmatch(word):
+    prefix, slash, name = word.partition("/")
+    if slash and name and (prefix in services() or local.get_service_info(prefix)):
+        word = f"{prefix}::{name}"
+    elif not _LIKE_A_MODEL.fullmatch(word):
         return None
     try:
         return await find_model(local, word, setup)
@@ -215,7 +238,8 @@ async def choose_embedder(local: LocalProvider, setup: Setup) -> Chosen:
 
     Raises:
         ModelNotFound: there is none.
-        ServiceNotFound: no service answers.
+        ServiceNotFound: no service answers, or only the toy could where an address is configured
+            that does not.
     """
     able = [
         info
@@ -228,6 +252,12 @@ async def choose_embedder(local: LocalProvider, setup: Setup) -> Chosen:
             hint="Name one with --model, or get one: ollama pull nomic-embed-text",
         )
     picked = min(able, key=_embedder_key)
+    silent = unanswered(local.discovery.findings)
+    if picked.demo and silent and setup.service is None:
+        raise ServiceNotFound(
+            f"No service is where the configuration says. {silent[0]}.",
+            hint="Start it, or see: patinox doctor",
+        )
     reason = "in memory" if picked.loaded else "the smallest that makes vectors"
     return Chosen(picked, picked.model_id, reason=reason)
 

@@ -21,6 +21,7 @@ from patinox.cli.render import (
     join,
     printable,
     table,
+    wrap,
 )
 from patinox.cli.session import (
     DEMO,
@@ -30,6 +31,7 @@ from patinox.cli.session import (
     open_local,
     place_name,
 )
+from patinox.cli.unanswered import Unanswered, unanswered
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.routing import pick_default
 from patinox.provider.local.types import ServiceInfo, ServiceStatus, ServiceType
@@ -47,7 +49,7 @@ _STYLES = {
 
 async def status(setup: Setup, out: Output) -> int:
     """Show the services; none at all is `NOT_FOUND`."""
-    async with open_local(setup, out) as local:
+    async with open_local(setup, out, warn=False) as local:
         services = chosen_services(local, setup)
         models: Sequence[ModelInfo] = ()
         if services and not out.as_json:
@@ -56,11 +58,18 @@ async def status(setup: Setup, out: Output) -> int:
                     models = await chosen_models(local, setup)
             except (TimeoutError, ProviderError):
                 models = ()  # the table says how each service is
-        tried = [finding.place.endpoint.authority for finding in local.discovery.findings]
+        findings = local.discovery.findings
+        silent = unanswered(findings, setup.service)
+        tried = [finding.place.endpoint.authority for finding in findings]
     if out.as_json:
-        out.document({"services": [service_document(info) for info in services]})
+        out.document(
+            {
+                "services": [service_document(info) for info in services],
+                "unanswered": [unanswered_document(each) for each in silent],
+            }
+        )
     else:
-        out.lines(report(out.out.canvas, services, models, tried))
+        out.lines(report(out.out.canvas, services, models, tried, silent=silent))
     return DONE if services else NOT_FOUND
 
 
@@ -76,19 +85,28 @@ def service_document(info: ServiceInfo) -> dict[str, Any]:
     }
 
 
+def unanswered_document(silent: Unanswered) -> dict[str, str]:
+    """Describe an address where no service is as a value of JSON."""
+    return {"address": silent.address, "setting": silent.setting, "reason": silent.reason}
+
+
 def report(
     canvas: Canvas,
     services: Sequence[ServiceInfo],
     models: Sequence[ModelInfo],
     tried: Sequence[str],
+    *,
+    silent: Sequence[Unanswered] = (),
 ) -> list[str]:
     """Write the table of services and what to do next."""
     if not services:
-        return [
-            "  No model server answers on this machine.",
-            *([f"  Tried: {', '.join(tried)}."] if tried else ()),
-            "  Next: patinox doctor",
-        ]
+        words = (
+            "No model server answers on this machine.",
+            *([f"Tried: {', '.join(tried)}."] if tried else ()),
+            *(printable(str(each)) for each in silent),
+            "Next: patinox doctor",
+        )
+        return [line for word in words for line in wrap(canvas, word)]
     known = {(info.service, info.id): info for info in models}
     rows = [_row(info, known) for info in services]
     lines = table(canvas, _HEADERS, rows)
@@ -101,7 +119,15 @@ def report(
         memory = blocks(canvas, [(Cell("In memory", "bold"), loaded)]) if loaded else []
         lines = [*short, "", *memory]
     lines = lines or blocks(canvas, [_block(info, known) for info in services])
-    return ["", *lines, "", *_footer(canvas, services, models), ""]
+    remarks = [line for remark in _remarks(services, silent) for line in wrap(canvas, remark)]
+    apart = ["", *remarks] if remarks else []
+    return ["", *lines, *apart, "", *_footer(canvas, services, models), ""]
+
+
+def _remarks(services: Sequence[ServiceInfo], silent: Sequence[Unanswered]) -> list[str]:
+    inside = all(info.service_type == ServiceType.EMBEDDED for info in services)
+    alone = "No model server answers; the engine inside stands in."
+    return [*(printable(str(each)) for each in silent), *([alone] if inside else ())]
 
 
 def _row(info: ServiceInfo, models: Mapping[tuple[str, str], ModelInfo]) -> list[Cell]:
@@ -164,7 +190,7 @@ def _footer(
     picked = pick_default(models, {info.id: info.status for info in services})
     lines = list[str]()
     if picked and picked[0].demo:
-        lines.append(f"  {printable(picked[0].id)} is {DEMO}.")
+        lines += wrap(canvas, f"{printable(picked[0].id)} is {DEMO}.")
     name = f" {shlex.quote(printable(picked[0].id))}" if picked else ""
     chat, more = f"Chat: patinox chat{name}", "Something missing? patinox doctor"
     one = f"  {chat}    {more}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from threading import Thread
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from patinox.testing._http import Refused, Request, RequestReader, render_head
 
@@ -135,12 +135,12 @@ class Seen:
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - whatever the client sent
-        """The body, decoded.
+        """The body, decoded; `None` if there is none.
 
         Raises:
             json.JSONDecodeError: the body is not JSON.
         """
-        return json.loads(self.body)
+        return json.loads(self.body) if self.body else None
 
 
 Fault = Callable[[Exchange], Awaitable[bool]]
@@ -242,6 +242,14 @@ class EmulatedServer:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
+
+    def __enter__(self) -> NoReturn:
+        name = type(self).__name__
+        msg = f"Write `async with {name}()`, or `with {name}().run_in_thread()` without async."
+        raise TypeError(msg)
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Python looks for it before `__enter__` can speak."""
 
     @contextmanager
     def run_in_thread(self) -> Generator[Self]:

@@ -133,15 +133,17 @@ class ModelLookup:
 
     def configured_but_silent(self) -> ServiceNotFound | None:
         """Say which address the user gave where nothing proved itself, if there is one."""
+        findings = self._discovery.findings
+        answered = {finding.place.origin for finding in findings if finding.proof is not None}
         silent = [
-            f"{finding.place.setting} ({finding.place.endpoint.authority}): {finding.reason}"
-            for finding in self._discovery.findings
-            if finding.place.configured and finding.proof is None
+            f"{finding.place.setting}: {finding.reason.rstrip('.')}"
+            for finding in findings
+            if finding.place.configured and finding.place.origin not in answered
         ]
         if not silent:
             return None
         return ServiceNotFound(
-            f"No service is where the configuration says. {'; '.join(silent)}.".replace("..", "."),
+            f"No service is where the configuration says. {'; '.join(silent)}.",
             hint="Start it, or see: patinox doctor",
         )
 
