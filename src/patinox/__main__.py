@@ -2,7 +2,10 @@
 
 import sys
 
-from patinox.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from patinox.cli import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -302,3 +302,70 @@ def test_nothing_is_kept_of_what_was_said(slow: OllamaEmulator, tmp_path: Path) 
         assert terminal.wait_for_end() == 0
     assert slow.requests
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.usefixtures("ollama")
+@pytest.mark.parametrize(
+    ("command", "streams"),
+    [
+        ("chat -m qwen3:4b hi", "<&-"),
+        ("status", ">&-"),
+        ("status --json", "2>&-"),
+        ("show nope", "<&- >&- 2>&-"),
+        ("--version", ">&-"),
+    ],
+)
+def test_closed_streams_are_no_reason_to_fail(command: str, streams: str) -> None:
+    code, _, err = in_shell(f"{command} {streams}")
+    assert code == (3 if "nope" in command else 0)
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("ollama")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
+@pytest.mark.parametrize("command", ["models", "--help", "--version", "chat qwen3:4b hi"])
+def test_a_full_disk_is_told_in_a_line(command: str) -> None:
+    code, _, err = in_shell(f"{command} </dev/null >/dev/full")
+    assert (code, err) == (1, "The output cannot be written: No space left on device.\n")
+    assert in_shell(f"{command} </dev/null >/dev/full 2>&1") == (1, "", "")
+
+
+@pytest.mark.parametrize("module", ["patinox.cli", "patinox.cli.app", "typer", "asyncio"])
+def test_ctrl_c_while_it_starts_is_an_interruption(module: str) -> None:
+    """An import during which the signal comes; whoever runs the program must not see how."""
+    program = f"""
+import runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["patinox", "status"]
+runpy.run_module("patinox", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_marks_that_turn_the_direction_of_writing_are_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = OllamaModel(name="turns", reply=OllamaAnswer(text="a\u200f\u200e\u061cb"))
+    with OllamaEmulator(models=[answer]).run_in_thread() as server:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
+        for more in ((), ("--json",)):
+            code, out, _ = finish(start("chat", "turns", "hi", *more))
+            assert code == 0
+            assert "a\\u200f\\u200e\\u061cb" in out
+
+
+def in_shell(command: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m patinox {command}', sys.executable],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    return done.returncode, done.stdout, done.stderr

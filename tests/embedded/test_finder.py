@@ -387,3 +387,16 @@ def test_the_demo_model_is_there_and_marked_as_such() -> None:
     assert (demo.id, demo.demo, demo.source, demo.error) == ("patinox-tiny", True, "bundled", None)
     assert demo.path.stat().st_size < 1_000_000
     assert not any(model.demo for model in find(demo.path.parent).values())
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_a_folder_that_cannot_be_holds_no_models(name: str, tmp_path: Path) -> None:
+    (tmp_path / ".lmstudio-home-pointer").write_text(name)
+    assert find(Path(name), tmp_path / name, home=tmp_path, environ={"OLLAMA_MODELS": name}) == {}
+    assert find(home=Path(name)) == {}
+
+
+def test_a_manifest_that_is_nested_without_end_is_no_model(tmp_path: Path) -> None:
+    store = OllamaStore(tmp_path)
+    store.add_manifest("registry.ollama.ai/library/deep/latest", '{"x":' + "[" * 100_000)
+    assert find(tmp_path) == {}

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -210,6 +211,23 @@ def test_a_split_model_without_all_of_its_parts_is_refused(
         read_gguf(first)
     with pytest.raises(BadGGUF, match="its name does not end in"):
         read_gguf(first.rename(tmp_path / "renamed.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [(99_999, r"its part m-00002-of-99999\.gguf is missing"), (3_000_000, "99999 at most")],
+)
+def test_parts_that_are_claimed_are_not_counted_up(
+    write_gguf: Callable[..., Path], tmp_path: Path, parts: int, why: str
+) -> None:
+    first = write_gguf(tmp_path / f"m-00001-of-{parts}.gguf", {"split.count": parts})
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadGGUF, match=why):
+            read_gguf(first)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_header_without_end_is_not_read_without_end(

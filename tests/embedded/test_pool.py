@@ -145,8 +145,9 @@ async def test_closing_stops_every_engine_and_refuses_more(models: list[LocalMod
         await pool.close()
         assert not leased.alive
         assert not unused.alive
-    with pytest.raises(RuntimeError, match="the pool of engines is closed"):
+    with pytest.raises(EngineError, match="the pool of engines is closed") as e:
         await pool.acquire(models[0])
+    assert e.value.kind == "closed"
 
 
 async def test_a_start_under_way_when_the_pool_closes_leaves_no_engine(
@@ -162,7 +163,7 @@ async def test_a_start_under_way_when_the_pool_closes_leaves_no_engine(
         return started[0]
 
     monkeypatch.setattr(Engine, "start", start_and_close)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(EngineError, match="closed"):
         await pool.acquire(demo)
     assert not started[0].alive
 
@@ -176,7 +177,8 @@ async def test_one_who_waits_for_room_hears_that_the_pool_is_closed(
         await asyncio.sleep(0)
         await pool.close()
         (error,) = await waiting
-    assert isinstance(error, RuntimeError)
+    assert isinstance(error, EngineError)
+    assert error.kind == "closed"
 
 
 async def test_context_and_patience_of_the_pool_are_those_of_its_engines(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
 from patinox._version import __version__
 
 _NEEDED = ("typer", "rich")
+_FAILED = 1
 _USAGE = 2
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,8 +24,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        _replace_closed_streams()
+        return _run(arguments)
+    except KeyboardInterrupt:  # before there was a loop that it could stop
+        return _INTERRUPTED
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        return _unwritten(error)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if arguments == ["--version"]:  # answered before anything heavy is imported
-        print(f"patinox {__version__}")
+        print(f"patinox {__version__}", flush=True)
         return 0
     try:
         from patinox.cli.app import run
@@ -33,3 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _USAGE
     return run(arguments)
+
+
+def _replace_closed_streams() -> None:
+    """Put the null device where whoever started this left nothing: `patinox <&- >&-`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that the output could not be written, and drop what is left of it."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())  # Python writes to it once more when it ends
+    try:
+        print(f"The output cannot be written: {error.strerror}.", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(nothing, sys.stderr.fileno())
+    os.close(nothing)
+    return _FAILED

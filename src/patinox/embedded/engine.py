@@ -25,7 +25,9 @@ from patinox.embedded.gguf import GGUFInfo
 
 __all__ = ["Engine", "EngineError", "EngineFailure", "engine_available"]
 
-EngineFailure: TypeAlias = Literal["not_installed", "bad_file", "crashed", "timeout", "busy"]
+EngineFailure: TypeAlias = Literal[
+    "not_installed", "bad_file", "crashed", "timeout", "busy", "closed"
+]
 
 _PACKAGE: Final = "xllamacpp"
 _CHILD: Final = Path(__file__).with_name("child.py")

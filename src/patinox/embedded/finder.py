@@ -188,8 +188,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return []  # absent, a file, or not ours to read
+    except (OSError, ValueError):
+        return []  # absent, a file, not ours to read, or no path that could be
 
 
 # Files
@@ -219,14 +219,14 @@ def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return file.read(_MAX_TEXT_BYTES).decode()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return ""
 
 
 def _decode(text: str, kind: type[Decoded]) -> Decoded | None:
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None  # not written yet, or by a version that writes something else
 
 

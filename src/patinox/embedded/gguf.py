@@ -7,7 +7,7 @@ on which llama.cpp is known to abort.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -21,6 +21,7 @@ Value = TypeVar("Value", bound=Scalar)
 
 _MAX_BLOCKS: Final = 512  # LLAMA_MAX_LAYERS: llama.cpp aborts above it
 _MAX_CONTEXT: Final = (1 << 31) - 1  # tokens; llama.cpp aborts above it
+_MAX_PARTS: Final = 99_999  # their names have five digits
 _HALF_PRECISION: Final = (1, 30)  # types of tensors: F16, BF16
 
 # `general.file_type` counts into this list of names (`llama_ftype` in llama.h); `-`: never used.
@@ -97,23 +98,28 @@ def read_gguf(path: Path) -> GGUFInfo:
     first = read_header(path)
     if number := _get(first.metadata, "split.no", int):
         raise BadGGUF(f"part {number + 1} of a split model: the first part is missing")
-    parts = _other_parts(path, _get(first.metadata, "split.count", int) or 1)
-    headers = [first, *map(_read_part, parts)]
+    others = _other_parts(path, _get(first.metadata, "split.count", int) or 1)
+    read = [(part, _read_part(part)) for part in others]
+    headers = [first, *(header for _, header in read)]
     tensors = [tensor for header in headers for tensor in header.tensors]
     if not tensors:
         raise BadGGUF("no weights in it")
     _refuse_what_aborts(first.metadata, tensors)
-    return _info(path, parts, headers)
+    return _info(path, tuple(part for part, _ in read), headers)
 
 
-def _other_parts(path: Path, count: int) -> tuple[Path, ...]:
+def _other_parts(path: Path, count: int) -> Iterator[Path]:
+    """Name the parts one by one: the first that is missing ends the reading."""
     if count <= 1:
-        return ()
+        return
+    if count > _MAX_PARTS:
+        raise BadGGUF(f"the first of {count} parts, but a model has {_MAX_PARTS} at most")
     ending = f"-00001-of-{count:05}.gguf"
     if not path.name.endswith(ending):
         raise BadGGUF(f"the first of {count} parts, but its name does not end in {ending!r}")
     stem = path.name.removesuffix(ending)
-    return tuple(path.with_name(f"{stem}-{n:05}-of-{count:05}.gguf") for n in range(2, count + 1))
+    for number in range(2, count + 1):
+        yield path.with_name(f"{stem}-{number:05}-of-{count:05}.gguf")
 
 
 def _read_part(path: Path) -> Header:

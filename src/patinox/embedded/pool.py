@@ -73,7 +73,8 @@ class EnginePool:
     async def lease(self, model: LocalModelFile) -> AsyncGenerator[Engine]:
         """The engine of `model`, started if need be, which stays for the length of the block.
 
-        Raises `EngineError` if it cannot be started, or if there is no room for it.
+        Raises `EngineError` if it cannot be started, if there is no room for it, or if the pool
+        is closed.
         """
         resident = self._find(model) or await self._start(model)
         resident.leases += 1
@@ -177,4 +178,5 @@ class EnginePool:
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise RuntimeError("the pool of engines is closed")
+            reason = "the pool of engines is closed"
+            raise EngineError(reason, kind="closed", reason=reason)

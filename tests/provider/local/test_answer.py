@@ -73,7 +73,7 @@ def anything(name: str) -> bool:
 def read(
     running: Answer, count: int = 1, same_model: Callable[[str], bool] = anything
 ) -> list[StreamEvent]:
-    return list(running.events(b"x" * count, same_model=same_model))
+    return list(running.events(b"x" * count, model="asked", same_model=same_model))
 
 
 def read_slowly(running: Answer, clock: Clock, *passed: float) -> list[StreamEvent]:
@@ -96,7 +96,7 @@ def test_the_beginning_is_signed_by_the_service() -> None:
 def test_the_end_of_the_body_is_taken_to_the_decoder() -> None:
     running = answer(START, TextDelta("a"), error=StreamInterrupted("Broke off."))
     with pytest.raises(StreamInterrupted, match=r"Broke off\."):
-        list(running.events(b"", same_model=anything))
+        list(running.events(b"", model="asked", same_model=anything))
     assert isinstance(running.failed(ServiceError("No.")), StreamInterrupted)
 
 
@@ -121,6 +121,33 @@ def test_another_model_than_the_one_asked_for_is_refused_before_its_text() -> No
     assert asked == ["m"]
     assert caught.value.retryable
     assert caught.value.hint == "See: patinox models"
+
+
+@pytest.mark.parametrize("event", [TextDelta("a"), ReasoningDelta("a"), CALL])
+def test_an_answer_that_names_no_model_is_signed_with_the_one_asked_for(event: StreamEvent) -> None:
+    running = answer(event, event)
+    assert read(running, 2) == [ResponseStarted(model="asked", service="ollama"), event, event]
+
+
+def test_an_answer_without_output_is_signed_too() -> None:
+    first, last = read(answer(ResponseFinished()))
+    assert first == ResponseStarted(model="asked", service="ollama")
+    assert isinstance(last, ResponseFinished)
+
+
+def test_a_model_that_is_named_late_is_checked_and_begins_nothing_anew() -> None:
+    running = answer(TextDelta("a"), START, TextDelta("b"))
+    begun = ResponseStarted(model="asked", service="ollama")
+    assert read(running, 3) == [begun, TextDelta("a"), TextDelta("b")]
+
+
+def test_another_model_in_the_middle_is_an_interruption() -> None:
+    running = answer(START, TextDelta("a"), ResponseStarted(model="other"), TextDelta("b"))
+    with pytest.raises(ModelMismatch, match=r"answered with 'other' instead") as caught:
+        read(running, 4, same_model="m".__eq__)
+    error = running.failed(caught.value)
+    assert isinstance(error, StreamInterrupted)
+    assert (error.text, error.retryable, error.delivered) == ("a", False, True)
 
 
 # The clocks.
@@ -222,7 +249,7 @@ def test_a_speed_that_cannot_be_measured_is_unknown(
     for _ in range(pieces):
         read(running)
         clock.now += passed
-    (event,) = read(running)
+    *_, event = read(running)
     assert isinstance(event, ResponseFinished)
     assert (event.timings.tokens_per_second, event.timings.measured_by) == (None, None)
     assert event.timings.total_seconds == pieces * passed

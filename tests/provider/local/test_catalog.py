@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from patinox.provider.errors import ProviderError
 from patinox.provider.local.catalog import Catalog
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.types import ModelInfo
@@ -128,6 +129,6 @@ async def test_closing_stops_a_fetch() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await kept.aclose()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ProviderError, match="closed while it was being asked"):
         await waiting
     assert server.asked == 1

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from patinox.embedded import Engine, demo_model
+from patinox.provider.errors import ProviderError
 from patinox.provider.local import discovery as discovery_module
 from patinox.provider.local.config import (
     DiscoveryConfig,
@@ -181,7 +182,7 @@ async def test_closing_stops_a_look_that_is_under_way(swallower: str) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await discovery.aclose()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ProviderError, match="closed while it was being asked"):
         await looking
 
 

@@ -1,6 +1,8 @@
 """The engine inside: files as models, each loaded when it is first asked for."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from patinox.embedded import EngineError, LocalModelFile, demo_model
-from patinox.provider.errors import RateLimited
+from patinox.provider.errors import ProviderError, RateLimited
 from patinox.provider.local.config import (
     DiscoveryConfig,
     EmbeddedConfig,
@@ -180,3 +182,43 @@ async def test_it_is_called_in_for_a_model_that_no_server_has() -> None:
             assert local.available_services() == ["ollama"]
             assert (await local.complete(QUESTION)).text == "3 + 4 = 7."
             assert local.available_services() == ["ollama", "embedded"]
+
+
+async def test_the_request_after_a_crash_gets_an_engine_that_lives(
+    embedded: EmbeddedProvider,
+) -> None:
+    await embedded.complete(QUESTION)
+    engine = await embedded.pool.acquire(DEMO)
+    os.kill(engine.pid, signal.SIGKILL)
+    assert (await embedded.complete(QUESTION)).text == "3 + 4 = 7."
+    engine = await embedded.pool.acquire(DEMO)
+    os.kill(engine.pid, signal.SIGKILL)
+    assert len((await embedded.embed(EmbeddingRequest(MODEL, ["a"]))).embeddings) == 1
+
+
+async def test_an_engine_that_is_busy_is_not_taken_for_dead(
+    embedded: EmbeddedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("patinox.provider.local.embedded._SIGN_OF_LIFE", 0.05)
+    await embedded.complete(QUESTION)
+    engine = await embedded.pool.acquire(DEMO)
+    os.kill(engine.pid, signal.SIGSTOP)
+    (info,) = await embedded.list_models()
+    async with embedded.target(info) as target:
+        assert str(target.endpoint) == engine.url
+    os.kill(engine.pid, signal.SIGCONT)
+    assert await embedded.pool.acquire(DEMO) is engine
+
+
+async def test_closed_while_the_model_loads_is_said_and_nothing_is_started_later() -> None:
+    provider = EmbeddedProvider(config=EmbeddedConfig(context_length=512))
+    (info,) = await provider.list_models()
+    asked = asyncio.create_task(provider.complete(QUESTION))
+    while not provider.pool._changing.locked():  # noqa: ASYNC110, SLF001 - it starts an engine
+        await asyncio.sleep(0)
+    await provider.aclose()
+    with pytest.raises(ProviderError, match="closed"):
+        await asked
+    with pytest.raises(ProviderError, match="closed"):
+        async with provider.target(info):
+            pytest.fail("there must be no engine")

@@ -232,6 +232,16 @@ def test_a_path_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
     assert load_settings(environ).warnings == (warning,)
 
 
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b"])
+def test_a_path_that_cannot_be_is_a_warning(path: str, tmp_path: Path) -> None:
+    (told,) = load_settings({"LOCAL_MODELS_PATH": path}).warnings
+    assert told == f"There is no {path}, where models should be."
+    file = write(tmp_path / "p.toml", f"model_paths = ['{path}']".replace("\0", "\\u0000"))
+    file.write_text(file.read_text().replace("'", '"'))
+    (told,) = load_settings({}, file=file).warnings
+    assert told == f"There is no {tmp_path / path}, where models should be."
+
+
 def test_a_home_that_is_not_known_leaves_the_path_as_it_is() -> None:
     assert load_config({"LOCAL_MODELS_PATH": "~/a"}).model_paths == (Path("~/a"),)
     windows = {"LOCAL_MODELS_PATH": "~/a", "USERPROFILE": "/me"}
@@ -522,6 +532,20 @@ def test_a_wrong_file_is_told_with_its_path_and_key(
         load_settings({}, file=file)
     assert str(file) in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000,
+        "[ollama]\ncustom_params." + ".".join("a" * 5000) + " = 1",
+        "[x." + ".".join("a" * 5000) + "]",
+    ],
+)
+def test_a_file_that_is_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path / "p.toml", text)
+    with pytest.raises(InvalidConfiguration, match=r"p\.toml"):
+        load_config({}, file=file)
 
 
 def test_a_file_that_is_not_text_is_told(tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ def test_a_bigger_model_is_better_and_slower(
     assert found == {"quality_tier": quality, "speed_tier": speed}
 
 
+def test_a_size_beyond_every_float_has_a_tier_too() -> None:
+    assert tiers(10**400)["quality_tier"] is QualityTier.PREMIUM
+
+
 @pytest.mark.parametrize("parameters", [None, 0])
 def test_a_model_of_unknown_size_has_no_tier(parameters: int | None) -> None:
     assert tiers(parameters) == {}

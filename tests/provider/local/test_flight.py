@@ -3,6 +3,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
+from patinox.provider.errors import ProviderError
 from patinox.provider.local.flight import SingleFlight, side_by_side
 
 
@@ -123,7 +124,7 @@ async def test_closing_stops_the_run_and_waits_for_its_end() -> None:
     await turn()
     await single.aclose()
     assert work.ended == ["cancelled"]
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ProviderError, match="closed while it was being asked"):
         await waiting
     await single.aclose()
     assert reported == []
@@ -150,7 +151,7 @@ async def test_a_run_that_was_stopped_before_it_began_is_not_waited_for_again() 
     waiting = asyncio.ensure_future(single.run())
     await asyncio.sleep(0)  # the run is there, but had no turn yet
     await single.aclose()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ProviderError, match="closed while it was being asked"):
         await waiting
     assert work.started == 0
     work.release.set()
@@ -176,7 +177,7 @@ async def test_who_is_cancelled_while_closing_is_cancelled() -> None:
     await turn()
     assert closing.cancelled()
     leave.set()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ProviderError, match="closed while it was being asked"):
         await waiting
 
 
@@ -202,3 +203,15 @@ async def test_the_first_error_side_by_side_stops_the_others_and_comes_out_as_it
     with pytest.raises(LookupError, match="gone"):
         await both()
     assert stopped == ["waiting"]
+
+
+async def test_who_is_cancelled_together_with_the_run_is_cancelled() -> None:
+    single = flight(Work())
+    waiting = asyncio.ensure_future(single.run())
+    await turn()
+    closing = asyncio.ensure_future(single.aclose())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await closing
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -1,5 +1,6 @@
 """llama.cpp: the real engine with a key, and the states in which a server may be found."""
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -17,8 +18,10 @@ from patinox.provider.errors import (
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig, ServiceConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import ModelNotLoaded, StreamInterrupted
-from patinox.provider.local.llamacpp import LlamaCppProvider
+from patinox.provider.local.llamacpp import LlamaCppProvider, identify
+from patinox.provider.local.spec import Identity
 from patinox.provider.local.types import ServiceStatus
+from patinox.provider.local.wire.http import HTTPReply
 from patinox.provider.secret import Secret
 from patinox.provider.types import CompletionRequest, EmbeddingRequest, ModelInfo, Source
 from patinox.testing import Exchange
@@ -238,3 +241,38 @@ async def test_one_that_loads_says_so(web_server: Serve) -> None:
             await llama.embed(EmbeddingRequest("m", ["a"]))
         assert caught.value.retryable
         assert caught.value.service == "llamacpp"
+
+
+HUGE = b"1" + b"0" * 400
+
+
+@pytest.mark.parametrize(
+    ("props", "meta"),
+    [
+        (b',"modalities":null', b'{"n_params":' + HUGE + b"}"),
+        (b',"modalities":{"vision":"no"},"is_sleeping":null', b'{"size":-1}'),
+        (b',"model_path":5,"chat_template_caps":[]', b'"none"'),
+    ],
+)
+async def test_an_odd_fact_is_not_known_and_hides_no_model(
+    web_server: Serve, props: bytes, meta: bytes
+) -> None:
+    models = b'{"data":[{"id":""},{"id":"m","created":1.5,"meta":' + meta + b"}]}"
+    async with web_server(pages(props, models, (501, b"")), headers=HEADERS) as server:
+        info = await only(server)
+    assert (info.id, info.loaded, info.created) == ("m", True, None)
+    assert (info.parameter_count, info.size_bytes) == (None, None)
+    assert info.capabilities.supports_vision is None
+
+
+@pytest.mark.parametrize(
+    ("build", "version"),
+    [("b7000-abc", "b7000"), ("b1-abc", None), ("b" + "9" * 5000 + "-x", None), ("7000", None)],
+)
+def test_a_build_has_a_number_that_can_be_one(build: str, version: str | None) -> None:
+    props = {"default_generation_settings": {"n_ctx": 1.5}, "build_info": build}
+    replies = [
+        HTTPReply(status=200, headers={"server": "llama.cpp"}, body=json.dumps(body).encode())
+        for body in ({"status": "ok"}, props)
+    ]
+    assert identify(replies) == Identity(version=version)

@@ -148,7 +148,29 @@ async def test_a_kind_of_model_that_is_not_known_is_not_guessed() -> None:
         models = await listed(server)
     assert abilities(models["r"]) == (None,) * 5
     assert abilities(models["bare"]) == (True, False, None, None, None)
-    assert models["bare"].loaded is False
+    assert models["bare"].loaded is None
+
+
+@pytest.mark.parametrize(
+    ("instances", "loaded"),
+    [
+        (b"null", None),
+        (b"[]", False),
+        (b'[{"id":"i","config":null}]', True),
+        (b'[{"id":"i","config":{"context_length":-1}}]', None),
+    ],
+)
+async def test_an_odd_fact_is_not_known_and_hides_no_model(
+    instances: bytes,
+    loaded: bool | None,  # noqa: FBT001
+) -> None:
+    odd = b'{"models":[{"key":5},{"key":"m","type":"llm","size_bytes":1.5,"loaded_instances":'
+    async with LMStudioEmulator() as server:
+        server.faults.append(instead("/api/v1/models", 200, odd + instances + b"}]}"))
+        models = await listed(server)
+    assert list(models) == ["m"]
+    assert models["m"].loaded is loaded
+    assert models["m"].size_bytes is None
 
 
 async def test_a_refused_key_is_no_missing_route() -> None:

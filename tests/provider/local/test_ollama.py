@@ -381,6 +381,65 @@ async def test_a_dead_server_is_told_by_its_address(free_port: int) -> None:
             await ollama.list_models()
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b'"name":"gpt-oss:120b-cloud"',
+        b'"name":"GLM:Cloud"',
+        b'"name":"mine:1","remote_model":"gpt-oss:120b"',
+        b'"name":"mine:1","remote_host":["https://ollama.com"]',
+    ],
+)
+async def test_a_model_in_the_cloud_is_known_by_any_sign_of_it(entry: bytes) -> None:
+    async with OllamaEmulator(models=()) as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(instead("/api/tags", 200, b'{"models":[{' + entry + b"}]}"))
+        (info,) = await ollama.list_models()
+        assert info.remote
+        with pytest.raises(CloudModelRefused):
+            await ollama.complete(CompletionRequest(info.id, ["My secret."]))
+        assert not sent(server, "/api/chat")
+
+
+@pytest.mark.parametrize("name", ["my-cloud", "cloud", "host:5000/cloud", "x:cloudy"])
+async def test_a_name_with_cloud_elsewhere_than_in_its_tag_is_on_this_machine(name: str) -> None:
+    async with OllamaEmulator(models=()) as server, OllamaProvider(server.url) as ollama:
+        body = json.dumps({"models": [{"name": name}]}).encode()
+        server.faults.append(instead("/api/tags", 200, body))
+        (info,) = await ollama.list_models()
+        assert not info.remote
+
+
+HUGE = "1" + "0" * 400
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '"size":""',
+        '"size":-1',
+        f'"size":{HUGE}',
+        '"size":1e400',
+        '"digest":null',
+        '"modified_at":5,"capabilities":"tools"',
+        f'"details":{{"context_length":{HUGE}}}',
+        '"details":[]',
+    ],
+)
+async def test_an_odd_fact_is_not_known_and_hides_no_model(odd: str) -> None:
+    models = f'{{"models":[{{"name":null}},{{"name":"a:1",{odd}}},{{"name":""}}]}}'
+    show = '{"capabilities":["completion"],"model_info":{"general.architecture":"x",'
+    show += f'"x.context_length":{HUGE}}}}}'
+    async with OllamaEmulator(models=()) as server:
+        server.faults += [
+            instead("/api/tags", 200, models.encode()),
+            instead("/api/show", 200, show.encode()),
+        ]
+        found = await listed(server)
+    (info,) = found.values()
+    assert (info.size_bytes, info.digest, info.context_length) == (None, None, None)
+    assert info.capabilities.supports_chat
+
+
 # Vectors.
 
 

@@ -1,22 +1,25 @@
 """What every service's provider does by itself, shown of Ollama's: names, lists, limits."""
 
 import asyncio
+import json
 import time
 from typing import Protocol
 
 import pytest
 
-from patinox.provider.errors import InvalidRequest
+from patinox.provider.errors import InvalidRequest, ProviderError
 from patinox.provider.local.config import Deadlines, OllamaConfig, ServiceConfig
 from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import (
     InvalidConfiguration,
     ModelNotFound,
+    ResponseTooLarge,
     ServiceTimeout,
 )
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
-from patinox.provider.local.transport import Transport
+from patinox.provider.local.transport import MAX_REPLY, Transport
+from patinox.provider.secret import Secret
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -181,7 +184,7 @@ async def test_closing_stops_a_list_that_is_under_way() -> None:
             while not server.requests:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.001)
         await ollama.aclose()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(ProviderError, match="was closed"):
             await listing
 
 
@@ -194,6 +197,87 @@ async def test_a_request_that_cannot_be_written_is_the_callers_fault() -> None:
         with pytest.raises(InvalidRequest, match="not a JSON object"):
             await ollama.complete(CompletionRequest("a:1", turns))
         assert "/api/chat" not in {seen.path for seen in server.requests}
+
+
+KEY = "CANARYKEY12345"
+SECRET = "Nobody may know that I like the moon."
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_error_repeats_neither_the_key_nor_the_request(streamed: bool) -> None:  # noqa: FBT001
+    words = json.dumps({"error": f"bad token {KEY}, cannot parse: {SECRET} Sorry."}).encode()
+    path = ""
+
+    async def repeats(exchange: Exchange) -> bool:
+        if exchange.path != path:
+            return False
+        await exchange.reply(200 if streamed and path == "/api/chat" else 400, words)
+        return True
+
+    embedder = OllamaModel(name="e:1", capabilities=("embedding",))
+    config = OllamaConfig(api_key=Secret(KEY))
+    async with (
+        OllamaEmulator(models=[*MODELS, embedder]) as server,
+        OllamaProvider(server.url, config) as ollama,
+    ):
+        server.faults.append(repeats)
+        path = "/api/chat"
+        with pytest.raises(ProviderError, match=r"bad token \*\*\*, cannot parse: … Sorry") as chat:
+            await ollama.complete(CompletionRequest("a:1", [SECRET]))
+        path = "/api/embed"
+        with pytest.raises(
+            ProviderError, match=r"bad token \*\*\*, cannot parse: … Sorry"
+        ) as embed:
+            await ollama.embed(EmbeddingRequest("e:1", ["a", SECRET]))
+        path = "/api/tags"
+        with pytest.raises(ProviderError, match=r"bad token \*\*\*, cannot") as listing:
+            await ollama.survey()
+    for caught in (chat, embed, listing):
+        assert KEY not in repr(caught.value)
+    assert SECRET not in repr(chat.value) + repr(embed.value)
+
+
+async def test_many_vectors_may_come_in_a_long_reply() -> None:
+    async def embeds(exchange: Exchange) -> bool:
+        if exchange.path != "/api/embed":
+            return False
+        row = b"[" + b",".join([b"-0.0123456789012"] * 1024) + b"]"
+        await exchange.reply(200, b'{"embeddings":[' + b",".join([row] * 600) + b"]}")
+        return True
+
+    embedder = OllamaModel(name="e:1", capabilities=("embedding",))
+    async with OllamaEmulator(models=[embedder]) as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(embeds)
+        response = await ollama.embed(EmbeddingRequest("e:1", ["a"] * 600))
+        assert (len(response.embeddings), response.embeddings.dimensions) == (600, 1024)
+        assert response.model == "e:1"
+
+
+async def test_a_few_vectors_may_not_come_in_a_long_reply() -> None:
+    async def floods(exchange: Exchange) -> bool:
+        if exchange.path != "/api/embed":
+            return False
+        await exchange.reply(200, b'{"embeddings":[[1.0]],"x":"' + b"x" * MAX_REPLY + b'"}')
+        return True
+
+    embedder = OllamaModel(name="e:1", capabilities=("embedding",))
+    async with OllamaEmulator(models=[embedder]) as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(floods)
+        with pytest.raises(ResponseTooLarge):
+            await ollama.embed(EmbeddingRequest("e:1", ["a"]))
+
+
+async def test_an_answer_that_names_no_model_is_signed_all_the_same() -> None:
+    async def unnamed(exchange: Exchange) -> bool:
+        if exchange.path != "/api/chat":
+            return False
+        await exchange.reply(200, b'{"message":{"content":"Hi."},"done":true}\n')
+        return True
+
+    async with OllamaEmulator(models=MODELS) as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(unnamed)
+        response = await ollama.complete(CHAT)
+        assert (response.text, response.model, response.service) == ("Hi.", "a:1", "ollama")
 
 
 async def test_a_transport_may_be_shared_and_is_then_not_closed() -> None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import inspect
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -203,3 +206,107 @@ def test_a_program_of_its_own_may_use_both(
 
     with SyncLocalProvider(config_for(blocking_ollama)) as local:
         assert asyncio.run(ask()) == local.complete(CHAT).text
+
+
+PROGRAM = """
+import os, sys
+from patinox import *
+from patinox.provider.local.config import EndpointConfig
+config = LocalProviderConfig(
+    endpoints=(EndpointConfig.parse(sys.argv[1]),), auto_discover=False, monitor=False
+)
+"""
+
+
+def run(program: str, server: OllamaEmulator) -> str:
+    """Run a program to its end, of which it must not fall short, and return what it said."""
+    command = [sys.executable, "-c", PROGRAM + program, server.url]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30
+    )
+    return done.stdout.decode()
+
+
+def test_a_program_that_never_leaves_ends_all_the_same(blocking_ollama: OllamaEmulator) -> None:
+    program = """
+local = SyncLocalProvider(config).__enter__()
+stream = local.stream_completion(CompletionRequest("llama3.2:3b", ["Hello"])).__enter__()
+print(next(stream).text, len(local.list_models()))
+"""
+    assert run(program, blocking_ollama).split() == ["5"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_after_a_fork_the_child_has_providers_of_its_own(blocking_ollama: OllamaEmulator) -> None:
+    program = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of `os.fork` beside a thread
+with SyncLocalProvider(config) as local:
+    stream = local.stream_completion(CompletionRequest("llama3.2:3b", ["Hello"])).__enter__()
+    next(stream)
+    if not (child := os.fork()):
+        for use in (local.list_models, stream.collect, stream.__enter__):
+            try:
+                use()
+            except RuntimeError as error:
+                print(error)
+        stream.__exit__(None, None, None)
+        with SyncLocalProvider(config) as own:
+            print(len(own.list_models()))
+        with own:
+            print(own.complete(CompletionRequest("llama3.2:3b", ["Hi"])).text)
+        sys.stdout.flush()
+        sys.exit()
+    print(os.waitpid(child, 0)[1], stream.collect().text)
+"""
+    told = "This provider was opened before a fork; make another in the child process."
+    assert run(program, blocking_ollama).splitlines() == [
+        *[told] * 3,
+        "5",
+        "You said: Hi",
+        "0 You said: Hello",
+    ]
+
+
+def test_a_provider_is_entered_once_at_a_time(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    local = SyncLocalProvider(config_for(blocking_ollama))
+    for _ in range(2):
+        with local:
+            with pytest.raises(RuntimeError, match="entered already"):
+                local.__enter__()
+            assert len(local.list_models()) == 5
+
+
+def test_a_stream_that_is_still_open_does_not_hold_the_provider(
+    slow: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    with SyncLocalProvider(config_for(slow)) as local:
+        stream = local.stream_completion(CHAT).__enter__()
+        next(stream)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+
+
+def test_a_loop_that_cannot_be_made_is_an_error_not_a_wait(
+    config_for: ConfigFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    local = SyncLocalProvider(config_for())
+    with monkeypatch.context() as patch:
+        patch.setattr("anyio.run", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            local.__enter__()
+    with local:
+        assert local.services == ()
+
+
+def test_a_stream_ends_with_its_provider(slow: OllamaEmulator, config_for: ConfigFor) -> None:
+    with SyncLocalProvider(config_for(slow)) as local:
+        stream = local.stream_completion(CHAT).__enter__()
+        next(stream)
+    with pytest.raises(RuntimeError, match="not running"):
+        stream.collect()

@@ -331,3 +331,13 @@ async def test_a_timeout_of_the_callers_own_stays_his(web_server: Serve) -> None
             async with asyncio.timeout(0.05):
                 await fetch(server.url)
         assert await until_closed(server)
+
+
+async def test_what_is_closed_is_not_opened_again(web_server: Serve) -> None:
+    async with web_server(b"") as server:
+        transport = Transport()
+        await transport.send(at(server.url), GET, within=5, connect=5)
+        await transport.aclose()
+        with pytest.raises(ProviderError, match="closed"):
+            await transport.send(at(server.url), GET, within=5, connect=5)
+        assert len(server.requests) == 1

@@ -49,6 +49,7 @@ class Answer:
         self._first: float | None = None
         self._last: float | None = None
         self._pieces = Assembler()
+        self._begun = False
 
     @property
     def ended(self) -> bool:
@@ -66,11 +67,15 @@ class Answer:
             seconds, phase = self._total - elapsed, "total"
         return max(seconds, 0.0), phase
 
-    def events(self, data: bytes, *, same_model: Callable[[str], bool]) -> Iterator[StreamEvent]:
+    def events(
+        self, data: bytes, *, model: str, same_model: Callable[[str], bool]
+    ) -> Iterator[StreamEvent]:
         """Turn bytes into events; none is the end of the body.
 
+        A server that names no model is taken to answer with `model`.
+
         Raises:
-            ModelMismatch: another model answers than `same_model` accepts.
+            ModelMismatch: another model answers, or goes on, than `same_model` accepts.
             ProviderError: what the server reports, or that the answer broke off.
         """
         for event in self._decoder.feed(data) if data else self._decoder.close():
@@ -78,8 +83,10 @@ class Answer:
                 if not same_model(event.model):
                     msg = f"{self._service} answered with {event.model!r} instead."
                     raise ModelMismatch(msg, hint="See: patinox models")
-                yield self._keep(replace(event, service=self._service))
-            elif isinstance(event, ResponseFinished):
+                yield from self._begin(event)
+                continue
+            yield from self._begin(ResponseStarted(model=model))
+            if isinstance(event, ResponseFinished):
                 yield self._keep(replace(event, timings=self._timings(event)))
             else:
                 self._last = self._clock()
@@ -108,6 +115,11 @@ class Answer:
         interrupted.delivered = True
         interrupted.__cause__ = error
         return interrupted
+
+    def _begin(self, event: ResponseStarted) -> Iterator[StreamEvent]:
+        if not self._begun:
+            self._begun = True
+            yield self._keep(replace(event, service=self._service))
 
     def _limits(self) -> dict[str, float]:
         """Return the whole limits, of which `limit` returns what is left."""

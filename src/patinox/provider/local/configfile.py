@@ -208,6 +208,13 @@ def read_document(
         InvalidConfiguration: it cannot be read, is not TOML, or a key or value in it is wrong.
     """
     try:
+        return _read(path, environ)
+    except RecursionError:
+        raise InvalidConfiguration(f"{path} is nested too deep.") from None
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> tuple[Document, tuple[str, ...]] | None:
+    try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -217,7 +224,7 @@ def read_document(
     except ValueError as error:
         raise InvalidConfiguration(f"{path} is not TOML: {error}.") from error
     document = _document(table, path, environ)
-    exposed = os.name == "posix" and mode & READ_BY_OTHERS and _has_key(table)
+    exposed = _has_key(table) and os.name == "posix" and mode & READ_BY_OTHERS
     warning = f"{path} holds a key and others can read it: run `chmod 600 {path}`."
     return document, (warning,) if exposed else ()
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import ClassVar
 
 from msgspec.structs import replace
 
 from patinox.embedded import (
+    Engine,
     EngineError,
     EnginePool,
     GGUFInfo,
@@ -27,10 +29,11 @@ from patinox.provider.local.config import EmbeddedConfig
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.endpoint import parse_endpoint
-from patinox.provider.local.errors import ServiceError
+from patinox.provider.local.errors import ServiceError, ServiceTimeout
 from patinox.provider.local.facts import capabilities, state
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.secret import Secret
 from patinox.provider.types import CompletionMessage, CompletionRequest, ModelInfo, Source
 
@@ -46,6 +49,7 @@ _OLLAMA_OPTIONS = {
     "stop": "stop",
     "seed": "seed",
 }
+_SIGN_OF_LIFE = 1.0  # seconds
 
 
 class EmbeddedProvider(ServiceProvider):
@@ -80,10 +84,8 @@ class EmbeddedProvider(ServiceProvider):
         return self._pool
 
     async def aclose(self) -> None:
-        """Stop every engine."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        """Stop every engine; none is started afterwards."""
+        await self.pool.close()
         await super().aclose()
 
     async def fetch_models(self) -> list[ModelInfo]:
@@ -124,14 +126,27 @@ class EmbeddedProvider(ServiceProvider):
     async def target(self, info: ModelInfo) -> AsyncGenerator[Target]:
         """Have the model loaded by a child for as long as the request takes."""
         async with contextlib.AsyncExitStack() as stack:
+            lease = partial(self.pool.lease, self._files[info.id])
             try:
-                engine = await stack.enter_async_context(self.pool.lease(self._files[info.id]))
+                engine = await stack.enter_async_context(lease())
+                if not await self._lives(engine):
+                    engine = await stack.enter_async_context(lease())
             except EngineError as error:
                 raise _explained(error) from error
-            yield Target(
-                endpoint=parse_endpoint(engine.url, default_port=80),
-                api_key=Secret(engine.api_key),
-            )
+            yield _target(engine)
+
+    async def _lives(self, engine: Engine) -> bool:
+        """Ask the child for a sign of life: of its end asyncio hears a moment too late."""
+        health = HTTPRequest(path="/health")
+        try:
+            await self.send(health, within=_SIGN_OF_LIFE, target=_target(engine))
+        except ServiceTimeout:
+            return True  # busy
+        except ProviderError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SIGN_OF_LIFE):
+                    await engine.wait_closed()
+        return engine.alive
 
     def _info(self, file: LocalModelFile, header: GGUFInfo) -> ModelInfo:
         chats = not header.is_embedding
@@ -172,10 +187,18 @@ class EmbeddedProvider(ServiceProvider):
         )
 
 
+def _target(engine: Engine) -> Target:
+    return Target(
+        endpoint=parse_endpoint(engine.url, default_port=80), api_key=Secret(engine.api_key)
+    )
+
+
 def _explained(error: EngineError) -> ProviderError:
-    """Turn the engine's error into ours: busy passes, everything else is its failure."""
+    """Turn the engine's error into ours: busy passes, closed is over, the rest is its failure."""
     if error.kind == "busy":
         return RateLimited(str(error))
+    if error.kind == "closed":
+        return ProviderError(str(error))
     return ServiceError(str(error))
 
 

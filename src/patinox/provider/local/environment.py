@@ -333,7 +333,9 @@ def _allowing(config: _S, *, cloud: bool) -> _S:
 
 
 def _missing(paths: Iterable[Path]) -> Iterator[str]:
-    return (f"There is no {path}, where models should be." for path in paths if not path.exists())
+    for path in paths:
+        if not os.path.exists(path):  # noqa: PTH110  `Path.exists` raises for a path too long
+            yield f"There is no {path}, where models should be."
 
 
 def _wrong(variable: Variable, text: str, environ: Mapping[str, str]) -> str:

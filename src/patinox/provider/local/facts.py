@@ -46,16 +46,15 @@ def tiers(parameters: int | None) -> dict[str, QualityTier | SpeedTier]:
     """Sort a model by its size: 13 and 70 billion parameters divide quality, 8 and 20 speed."""
     if not parameters:
         return {}
-    billions = parameters / _BILLION
     quality = QualityTier.BASIC
-    if billions >= 70:  # noqa: PLR2004  said in the docstring
+    if parameters >= 70 * _BILLION:
         quality = QualityTier.PREMIUM
-    elif billions >= 13:  # noqa: PLR2004
+    elif parameters >= 13 * _BILLION:
         quality = QualityTier.STANDARD
     speed = SpeedTier.THOUGHTFUL
-    if billions <= 8:  # noqa: PLR2004
+    if parameters <= 8 * _BILLION:
         speed = SpeedTier.FAST
-    elif billions <= 20:  # noqa: PLR2004
+    elif parameters <= 20 * _BILLION:
         speed = SpeedTier.BALANCED
     return {"quality_tier": quality, "speed_tier": speed}
 

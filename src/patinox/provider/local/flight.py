@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
+from patinox.provider.errors import ProviderError
+
 
 class SingleFlight:
     """Runs `work` once for everybody who asks while it runs; all get its end or its error."""
@@ -20,12 +22,22 @@ class SingleFlight:
         """Do the work, or wait for the run that is under way.
 
         A caller that is cancelled does not take the run from the others.
+
+        Raises:
+            ProviderError: it was closed meanwhile; besides, whatever the work raises.
         """
         if self._task is None or self._task.done():
             # Owned here, not by a caller's task group, since no single caller owns it.
             self._task = asyncio.create_task(self._work())  # noqa: TID251
             self._task.add_done_callback(_retrieve)
-        await asyncio.shield(self._task)
+        task = self._task
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if not task.cancelled() or (caller and caller.cancelling()):
+                raise
+            raise ProviderError("This provider was closed while it was being asked.") from None
 
     async def aclose(self) -> None:
         """Stop a run that is under way."""

@@ -22,9 +22,10 @@ from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import decode_json
+from patinox.provider.local.wire.json import Count, Name, decode_leniently
 from patinox.provider.types import ModelInfo, Source
 
+_MODELS = HTTPRequest(path="/v1/models")
 _OLLAMA_BLOB = re.compile(r"blobs[/\\]sha256-")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_content")
 
@@ -36,7 +37,7 @@ _NOT_NOW = {
 
 
 class _Settings(msgspec.Struct):
-    n_ctx: int | None = None
+    n_ctx: Count | None = None
 
 
 class _Props(msgspec.Struct):
@@ -55,9 +56,9 @@ class _Props(msgspec.Struct):
 
 
 class _Meta(msgspec.Struct):
-    n_ctx_train: int | None = None
-    n_params: int | None = None
-    size: int | None = None
+    n_ctx_train: Count | None = None
+    n_params: Count | None = None
+    size: Count | None = None
 
 
 class _State(msgspec.Struct):
@@ -65,15 +66,15 @@ class _State(msgspec.Struct):
 
 
 class _Model(msgspec.Struct):
-    id: str
+    id: Name
     aliases: list[str] = []
-    created: int | None = None
+    created: Count | None = None
     meta: _Meta | None = None
     status: _State | None = None
 
 
 class _List(msgspec.Struct):
-    data: list[_Model]
+    data: list[msgspec.Raw]
 
 
 class LlamaCppProvider(ServiceProvider):
@@ -87,13 +88,14 @@ class LlamaCppProvider(ServiceProvider):
     async def fetch_models(self) -> list[ModelInfo]:
         """List the model, or the router's models, with what the server says of itself."""
         async with side_by_side() as group:
-            asked = group.create_task(self.ask(HTTPRequest(path="/v1/models"), _List))
+            asked = group.create_task(self.ask(_MODELS, _List))
             described = group.create_task(self.ask(HTTPRequest(path="/props"), _Props))
-        listed, props = asked.result(), described.result()
+        models = self.entries(_MODELS, asked.result().data, _Model, at="$.data")
+        props = described.result()
         if props.role == "router":
-            return [self._routed(model) for model in listed.data]
+            return [self._routed(model) for model in models]
         embeds = None if props.is_sleeping else await self._embeds()
-        return [self._single(model, props, embeds=embeds) for model in listed.data]
+        return [self._single(model, props, embeds=embeds) for model in models]
 
     async def _embeds(self) -> bool | None:
         """Ask for vectors of nothing: refused for the empty text, or for lacking the switch."""
@@ -182,7 +184,7 @@ def identify(replies: Sequence[HTTPReply | None]) -> Identity | None:
     if not props.ok or not (named or health.body.strip().startswith(b'{"status"')):
         return None
     with contextlib.suppress(ParseError):
-        told = decode_json(props.body, _Props, what="/props")
+        told = decode_leniently(props.body, _Props, what="/props")
         # A child of Ollama lives and dies with its parent, which is found by itself.
         if not _OLLAMA_BLOB.search(told.model_path):
             return Identity(version=_build(told.build_info))
@@ -191,7 +193,7 @@ def identify(replies: Sequence[HTTPReply | None]) -> Identity | None:
 
 def _build(build_info: str) -> str | None:
     """Read the build number; 0 and 1 are what self-made builds say."""
-    found = re.match(r"b([0-9]+)-", build_info)
+    found = re.match(r"b([0-9]{1,9})-", build_info)
     return f"b{found[1]}" if found and int(found[1]) > 1 else None
 
 

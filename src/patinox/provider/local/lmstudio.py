@@ -23,7 +23,7 @@ from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
-from patinox.provider.local.wire.json import decode_json
+from patinox.provider.local.wire.json import Count, Name, decode_json
 from patinox.provider.types import ModelInfo, Source
 
 RULES: tuple[Rule, ...] = (
@@ -34,16 +34,19 @@ RULES: tuple[Rule, ...] = (
     (r"has crashed|model (un|re)loaded|fetch failed|exit code", ServiceError),
     (r"unrecognized_keys|response_format|tool_choice|'url' field", InvalidRequest),
 )
+_NATIVE = HTTPRequest(path="/api/v1/models")
+_OLD = HTTPRequest(path="/api/v0/models")
+_COMPATIBLE = HTTPRequest(path="/v1/models")
 _INSTANCE = re.compile(r":[0-9]+$")
 
 
 class _Config(msgspec.Struct):
-    context_length: int | None = None
+    context_length: Count | None = None
 
 
 class _Instance(msgspec.Struct):
-    id: str
-    config: _Config = msgspec.field(default_factory=_Config)
+    id: Name
+    config: _Config | None = None
 
 
 class _Quantization(msgspec.Struct):
@@ -59,42 +62,42 @@ class _Abilities(msgspec.Struct):
 class _NativeModel(msgspec.Struct):
     """An entry of `/api/v1/models`, LM Studio 0.4 and later."""
 
-    key: str
-    type: str
+    key: Name
+    type: str | None = None
     display_name: str | None = None
     publisher: str | None = None
     architecture: str | None = None
     quantization: _Quantization | None = None
-    size_bytes: int | None = None
+    size_bytes: Count | None = None
     params_string: str | None = None
-    loaded_instances: list[_Instance] = []
-    max_context_length: int | None = None
+    loaded_instances: list[_Instance] | None = None
+    max_context_length: Count | None = None
     format: str | None = None
     capabilities: _Abilities | None = None
     variants: list[str] | None = None
 
 
 class _NativeList(msgspec.Struct):
-    models: list[_NativeModel]
+    models: list[msgspec.Raw]
 
 
 class _OldModel(msgspec.Struct):
     """An entry of `/api/v0/models`, LM Studio 0.3.6 and later."""
 
-    id: str
+    id: Name
     type: str | None = None
     publisher: str | None = None
     arch: str | None = None
     compatibility_type: str | None = None
     quantization: str | None = None
     state: str | None = None
-    max_context_length: int | None = None
-    loaded_context_length: int | None = None
+    max_context_length: Count | None = None
+    loaded_context_length: Count | None = None
     capabilities: list[str] | None = None
 
 
 class _OldList(msgspec.Struct):
-    data: list[_OldModel]
+    data: list[msgspec.Raw]
 
 
 class _Greeting(msgspec.Struct):
@@ -142,26 +145,30 @@ class LMStudioProvider(ServiceProvider):
         return _bare(answered) in names
 
     async def _native(self) -> list[ModelInfo]:
-        listed = await self.ask(HTTPRequest(path="/api/v1/models"), _NativeList)
-        return [self._from_native(model) for model in listed.models]
+        listed = await self.ask(_NATIVE, _NativeList)
+        models = self.entries(_NATIVE, listed.models, _NativeModel, at="$.models")
+        return [self._from_native(model) for model in models]
 
     async def _old(self) -> list[ModelInfo]:
-        listed = await self.ask(HTTPRequest(path="/api/v0/models"), _OldList)
-        return [self._from_old(model) for model in listed.data]
+        return [self._from_old(model) for model in await self._data(_OLD)]
 
     async def _compatible(self) -> list[ModelInfo]:
-        listed = await self.ask(HTTPRequest(path="/v1/models"), _OldList)
         return [
             ModelInfo(
                 id=model.id,
                 service=self.id,
                 capabilities=capabilities(model.id, {}, source=Source.SERVER),
             )
-            for model in listed.data
+            for model in await self._data(_COMPATIBLE)
         ]
 
+    async def _data(self, request: HTTPRequest) -> list[_OldModel]:
+        listed = await self.ask(request, _OldList)
+        return self.entries(request, listed.data, _OldModel, at="$.data")
+
     def _from_native(self, model: _NativeModel) -> ModelInfo:
-        instances = model.loaded_instances
+        instances = model.loaded_instances or []
+        running = instances[0].config if instances else None
         abilities = model.capabilities or _Abilities()
         parameters = parameter_count(model.params_string)
         told = {
@@ -186,8 +193,8 @@ class LMStudioProvider(ServiceProvider):
             **state(
                 Source.SERVER,
                 context_length=model.max_context_length,
-                loaded_context_length=instances[0].config.context_length if instances else None,
-                loaded=bool(instances),
+                loaded_context_length=running.context_length if running else None,
+                loaded=None if model.loaded_instances is None else bool(instances),
             ),
         )
 

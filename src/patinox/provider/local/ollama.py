@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from patinox.provider.errors import InvalidRequest
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
@@ -20,7 +21,7 @@ from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import Identity, ServiceSpec, Survey
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import decode_json
+from patinox.provider.local.wire.json import Count, Name, decode_json
 from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo, Source
 
 _TAGS = HTTPRequest(path="/api/tags")
@@ -28,6 +29,7 @@ _PS = HTTPRequest(path="/api/ps")
 _DEFAULT_HOST = "registry.ollama.ai/"
 _DEFAULT_NAMESPACE = "library/"
 _AT_ONCE = 8
+_MOST = 2**63
 _CLOUD = re.compile(r"[:-]cloud$", re.IGNORECASE)
 
 
@@ -36,30 +38,28 @@ class _Details(msgspec.Struct):
     family: str | None = None
     parameter_size: str | None = None
     quantization_level: str | None = None
-    context_length: int | None = None
+    context_length: Count | None = None
 
 
 class _Tag(msgspec.Struct):
-    name: str
+    name: Name
     digest: str = ""
-    size: int | None = None
+    size: Count | None = None
     modified_at: str | None = None
     details: _Details | None = None
-    remote_host: str | None = None
+    # Of any shape: whatever stands there, the model is not on this machine.
+    remote_host: object = None
+    remote_model: object = None
     capabilities: list[str] | None = None
 
 
-class _Tags(msgspec.Struct):
-    models: list[_Tag] | None
-
-
 class _Running(msgspec.Struct):
-    name: str
-    context_length: int | None = None
+    name: Name
+    context_length: Count | None = None
 
 
-class _Ps(msgspec.Struct):
-    models: list[_Running] | None
+class _List(msgspec.Struct):
+    models: list[msgspec.Raw] | None
 
 
 class _Show(msgspec.Struct):
@@ -120,16 +120,18 @@ class OllamaProvider(ServiceProvider):
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:
         """Describe a cloud model, which Ollama passes on without having it in its list."""
-        name = model.name.casefold()
-        if not name.endswith((":cloud", "-cloud")) or ":" not in name:
+        if not _named_cloud(model.name):
             return None
         return ModelInfo(id=model.name, service=self.id, remote=True)
 
     async def _listed(self) -> tuple[list[_Tag], list[_Running]]:
         async with side_by_side() as group:
-            tags = group.create_task(self.ask(_TAGS, _Tags))
-            running = group.create_task(self.ask(_PS, _Ps))
-        return tags.result().models or [], running.result().models or []
+            tags = group.create_task(self.ask(_TAGS, _List))
+            running = group.create_task(self.ask(_PS, _List))
+        return (
+            self.entries(_TAGS, tags.result().models or (), _Tag, at="$.models"),
+            self.entries(_PS, running.result().models or (), _Running, at="$.models"),
+        )
 
     async def _show(self, tag: _Tag, gate: asyncio.Semaphore) -> _Show | None:
         """Ask what a model can do; one that cannot be shown must not hide the others."""
@@ -139,7 +141,7 @@ class OllamaProvider(ServiceProvider):
         async with gate:
             try:
                 return await self.ask(json_request("POST", "/api/show", {"model": tag.name}), _Show)
-            except (ModelNotFound, ServiceError, ParseError):
+            except (ModelNotFound, ServiceError, ParseError, InvalidRequest):
                 return None
 
     def _info(self, tag: _Tag, show: _Show | None, running: _Running | None) -> ModelInfo:
@@ -159,7 +161,7 @@ class OllamaProvider(ServiceProvider):
             quantization=details.quantization_level or None,
             format=details.format or None,
             digest=tag.digest or None,
-            remote=bool(tag.remote_host),
+            remote=bool(tag.remote_host or tag.remote_model) or _named_cloud(tag.name),
             **state(
                 Source.SERVER,
                 context_length=longest,
@@ -169,6 +171,12 @@ class OllamaProvider(ServiceProvider):
         )
 
 
+def _named_cloud(name: str) -> bool:
+    """Tell whether the tag says that the model runs in the cloud."""
+    last = name.rpartition("/")[2]
+    return ":" in last and _CLOUD.search(last) is not None
+
+
 def _architecture(show: _Show | None, details: _Details) -> tuple[str | None, int | None]:
     """Find architecture and trained context, whose key bears the architecture's name."""
     told = (show.model_info if show else None) or {}
@@ -176,7 +184,7 @@ def _architecture(show: _Show | None, details: _Details) -> tuple[str | None, in
     longest = told.get(f"{architecture}.context_length")
     return (
         architecture if isinstance(architecture, str) else details.family or None,
-        longest if isinstance(longest, int) else details.context_length,
+        longest if isinstance(longest, int) and 0 <= longest < _MOST else details.context_length,
     )
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
@@ -22,14 +23,14 @@ from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import ServiceConfig
 from patinox.provider.local.dialects.base import Dialect
-from patinox.provider.local.dialects.faults import is_fault
+from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.spec import Survey, Target
-from patinox.provider.local.transport import StreamReply, Transport, in_time
+from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
-from patinox.provider.local.wire.json import decode_json
+from patinox.provider.local.wire.json import decode_entries, decode_leniently
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -42,10 +43,14 @@ from patinox.provider.types import (
     checked,
 )
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 # How long the end of a body may take after the answer's end, before the connection is closed.
 DRAIN = 0.1
+# Bytes that a reply may have for each vector in it, and for all of them.
+PER_VECTOR = 2**16
+MAX_VECTORS = 2**28
 
 
 class ServiceProvider(ABC):
@@ -215,10 +220,13 @@ class ServiceProvider(ABC):
                 while not answer.ended:
                     within, phase = answer.limit()
                     data = await reply.read(within=within, phase=phase)
-                    for event in answer.events(data, same_model=partial(self.answers_as, info)):
+                    for event in answer.events(
+                        data, model=info.id, same_model=partial(self.answers_as, info)
+                    ):
                         yield event
                 await reply.drain(within=DRAIN)
         except ProviderError as error:
+            self._make_discreet(error, [message.content for message in request.messages])
             failure = answer.failed(error)
             if failure is error:
                 raise
@@ -265,12 +273,17 @@ class ServiceProvider(ABC):
                 entering = stack.enter_async_context(self.target(info))
                 target = await in_time(entering, end - self._clock(), phase, self.label)
                 reply = await self.send(
-                    http, within=end - self._clock(), phase=phase, target=target
+                    http,
+                    within=end - self._clock(),
+                    phase=phase,
+                    target=target,
+                    budget=max(MAX_REPLY, min(len(request.input) * PER_VECTOR, MAX_VECTORS)),
                 )
             response = self._read(
                 reply, lambda good: self.dialect.parse_embed(good, count=len(request.input))
             )
         except ProviderError as error:
+            self._make_discreet(error, request.input)
             error.service = error.service or self.id
             raise
         return replace(response, service=self.id, model=response.model or info.id)
@@ -337,8 +350,12 @@ class ServiceProvider(ABC):
         within: float | None = None,
         phase: str = "listing",
         target: Target | None = None,
+        budget: int = MAX_REPLY,
     ) -> HTTPReply:
-        """Send a request that is answered in one piece, `within` seconds: that limit's `phase`."""
+        """Send a request that is answered in one piece, `within` seconds: that limit's `phase`.
+
+        The reply may have `budget` bytes.
+        """
         target = target or Target(endpoint=self.endpoint, api_key=self.config.api_key)
         return await self._transport.send(
             target.endpoint,
@@ -347,17 +364,41 @@ class ServiceProvider(ABC):
             phase=phase,
             connect=self._connect(target.endpoint),
             api_key=target.api_key,
+            budget=budget,
         )
 
-    async def ask(self, request: HTTPRequest, kind: type[T]) -> T:
+    async def ask(self, request: HTTPRequest, kind: type[S]) -> S:
         """Send a request and decode the reply as `kind`.
 
         Raises:
             ProviderError: what the server's error means, or `ParseError`.
         """
-        what = f"The reply of {self.label} to {request.method} {request.path}"
+        what = self._reply_to(request)
         reply = await self.send(request)
-        return self._read(reply, lambda good: decode_json(good.body, kind, what=what))
+        try:
+            return self._read(reply, lambda good: decode_leniently(good.body, kind, what=what))
+        except ProviderError as error:
+            self._make_discreet(error)
+            raise
+
+    def entries(
+        self, request: HTTPRequest, items: Sequence[msgspec.Raw], kind: type[S], *, at: str
+    ) -> list[S]:
+        """Decode the good ones of the entries that came for `request`, at the path `at`.
+
+        Raises:
+            ParseError: all of them are bad.
+        """
+        return decode_entries(items, kind, what=self._reply_to(request), at=at)
+
+    def _reply_to(self, request: HTTPRequest) -> str:
+        return f"The reply of {self.label} to {request.method} {request.path}"
+
+    def _make_discreet(self, error: ProviderError, said: Iterable[str] = ()) -> None:
+        """Take out of an error what the server repeats of the key and of the request."""
+        key = self.config.api_key.reveal() if self.config.api_key else ""
+        error.message = discreet(error.message, key=key, said=said)
+        error.args = (error.message,)
 
     def _read(self, reply: HTTPReply, parse: Callable[[HTTPReply], T]) -> T:
         """Parse a reply; one that says it went well may still be an error (LM Studio)."""

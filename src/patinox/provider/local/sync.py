@@ -1,19 +1,24 @@
 """The blocking face of `LocalProvider`: the same names without `await`, on a loop in a thread.
 
 Nothing is written twice: every method hands its arguments to the asynchronous one. The thread is
-started by the first provider in use and stopped by the last.
+started by the first provider in use and stopped by the last; a provider that is never left ends
+with the process. After a fork the child has no such thread: it starts one for providers of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, TypeVarTuple, Unpack
 
-from anyio.from_thread import BlockingPortal, BlockingPortalProvider
+import anyio
+from anyio.from_thread import BlockingPortal
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults, RequestFields
@@ -33,21 +38,99 @@ from patinox.provider.types import (
     StreamEvent,
 )
 
-_PORTAL = BlockingPortalProvider()
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class _LoopThread:
+    """An event loop in a thread of this process, there for as long as somebody is in it.
+
+    A portal of `anyio.from_thread.start_blocking_portal` would be stopped by the collector at the
+    interpreter's end or in a forked child, and wait for ever for a thread that is not there.
+    """
+
+    _thread: threading.Thread
+    _portal: BlockingPortal
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._users = 0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was started by this process, not by the one that this was forked from."""
+        return self._pid == os.getpid()
+
+    def __enter__(self) -> Self:
+        """Start the thread if nobody is in it."""
+        with self._lock:
+            if not self._users:
+                started = Future[BlockingPortal]()
+                self._thread = threading.Thread(
+                    target=_run, args=(started,), name="patinox", daemon=True
+                )
+                self._thread.start()
+                self._portal = started.result()
+            self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the thread if nobody else is in it."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._portal.call(self._portal.stop, True)  # noqa: FBT003  streams still open too
+                self._thread.join()
+
+    def call(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
+        """Wait for a call in the thread."""
+        return self._here.call(function, *arguments)
+
+    def wrap(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Enter and leave in one task of the thread."""
+        return self._here.wrap_async_context_manager(manager)
+
+    @property
+    def _here(self) -> BlockingPortal:
+        if not self.is_ours:
+            msg = "This provider was opened before a fork; make another in the child process."
+            raise RuntimeError(msg)
+        return self._portal
+
+
+# By process: a fork takes over the object, and perhaps a lock that is held, but not the thread.
+_LOOP_THREADS: dict[int, _LoopThread] = {}
+
+
+def _run(started: Future[BlockingPortal]) -> None:
+    try:
+        anyio.run(_serve, started)
+    except Exception as error:
+        if started.done():
+            raise
+        started.set_exception(error)  # there is no loop, perhaps for want of a file descriptor
+
+
+async def _serve(started: Future[BlockingPortal]) -> None:
+    async with BlockingPortal() as portal:
+        started.set_result(portal)
+        await portal.sleep_until_stopped()
 
 
 class SyncCompletionStream:
     """An answer as it comes; use it as a context manager, so that leaving early hangs up."""
 
-    def __init__(self, portal: BlockingPortal, open_stream: Callable[[], CompletionStream]) -> None:
+    def __init__(self, thread: _LoopThread, open_stream: Callable[[], CompletionStream]) -> None:
         """Keep how to open the stream; nothing is sent before the first event is asked for."""
-        self._portal = portal
+        self._thread = thread
         self._stream = open_stream()
         self._entered: AbstractContextManager[CompletionStream] | None = None
 
     def __enter__(self) -> Self:
         """Enter, in one task of the loop that also leaves."""
-        self._entered = self._portal.wrap_async_context_manager(self._stream)
+        self._entered = self._thread.wrap(self._stream)
         self._entered.__enter__()
         return self
 
@@ -58,7 +141,7 @@ class SyncCompletionStream:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection, whatever has arrived by then."""
-        if self._entered is not None:
+        if self._entered is not None and self._thread.is_ours:
             self._entered.__exit__(kind, error, traceback)
 
     def __iter__(self) -> Iterator[StreamEvent]:
@@ -68,13 +151,13 @@ class SyncCompletionStream:
     def __next__(self) -> StreamEvent:
         """Wait for the next event; raises what `CompletionStream` raises."""
         try:
-            return self._portal.call(self._stream.__anext__)
+            return self._thread.call(self._stream.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
 
     def collect(self) -> CompletionResponse:
         """Take in every event that is still to come and return the whole answer."""
-        return self._portal.call(self._stream.collect)
+        return self._thread.call(self._stream.collect)
 
     @property
     def text(self) -> str:
@@ -100,7 +183,7 @@ class SyncLocalProvider:
         """Make it without any I/O; see `LocalProvider`."""
         self._provider = LocalProvider(config)
         self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._thread: _LoopThread | None = None
 
     def __repr__(self) -> str:
         """Tell how many services there are and how they are."""
@@ -109,11 +192,15 @@ class SyncLocalProvider:
     def __enter__(self) -> Self:
         """Find what is running; see `LocalProvider.__aenter__`."""
         _forbid_running_loop()
+        if self._thread is not None:
+            msg = "This provider is entered already; leave it first, or make another."
+            raise RuntimeError(msg)
         with ExitStack() as stack:
-            portal = stack.enter_context(_PORTAL)
-            stack.enter_context(portal.wrap_async_context_manager(self._provider))
+            own = _LOOP_THREADS.setdefault(os.getpid(), _LoopThread())
+            thread = stack.enter_context(own)
+            stack.enter_context(thread.wrap(self._provider))
             self._stack = stack.pop_all()
-        self._portal = portal
+        self._thread = thread
         return self
 
     def __exit__(
@@ -122,9 +209,13 @@ class SyncLocalProvider:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close every connection; the last provider that leaves stops the thread."""
-        self._portal = None
-        self._stack.__exit__(kind, error, traceback)
+        """Close every connection; the last provider that leaves stops the thread.
+
+        What was opened before a fork is closed by the process that opened it.
+        """
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_ours:
+            self._stack.__exit__(kind, error, traceback)
 
     def with_defaults(self, defaults: ModelDefaults) -> Self:
         """Return this provider with defaults; see `LocalProvider.with_defaults`."""
@@ -137,12 +228,12 @@ class SyncLocalProvider:
         return self._provider.request(**fields)
 
     @property
-    def _running(self) -> BlockingPortal:
+    def _running(self) -> _LoopThread:
         _forbid_running_loop()
-        if self._portal is None:
+        if self._thread is None:
             msg = "Write `with SyncLocalProvider() as local:` and use it inside."
             raise RuntimeError(msg)
-        return self._portal
+        return self._thread
 
     @property
     def config(self) -> LocalProviderConfig:

@@ -96,6 +96,7 @@ class Transport:
         self._pool_size = pool_size
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     @staticmethod
     async def prepare() -> None:
@@ -103,7 +104,8 @@ class Transport:
         await asyncio.to_thread(importlib.import_module, "aiohttp")
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection; it cannot be used again."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -174,6 +176,8 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 
+        if self._closed:
+            raise ProviderError("This provider is closed.", hint="Make another and enter it.")
         loop = asyncio.get_running_loop()
         if self._session is not None and self._loop is not loop:
             msg = "A provider belongs to the event loop it was first used in; make one per loop."

@@ -1,6 +1,7 @@
 """Every error that the three servers are known to send, and what it means."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from patinox.provider.local.dialects.faults import (
     Rule,
     classify,
     clean,
+    discreet,
     is_fault,
     read_fault,
     retry_after,
@@ -713,3 +715,68 @@ def test_any_body_gives_an_error_on_one_line(body: bytes, status: int, dialect: 
     assert error.status == status
     assert len(error.message) < 2 * MAX_TEXT
     assert not any(character < " " for character in str(error))
+
+
+@pytest.mark.parametrize("dialect", [OLLAMA, LMSTUDIO, LLAMACPP], ids=["ollama", "lms", "llama"])
+@pytest.mark.parametrize("said", ["model ", "bearer ", 'option "', "exceeds the "])
+def test_a_huge_error_is_understood_at_once(dialect: Dialect, said: str) -> None:
+    huge = said * (400_000 // len(said))
+    bodies = [native("x", code=huge, type=huge), native(huge), string(huge), huge.encode()]
+    for body in bodies:
+        started = time.process_time()  # of this process only: the machine may be under load
+        error = dialect.classify(reply(500, body))
+        assert time.process_time() - started < 0.1
+        assert len(error.message) < 2 * MAX_TEXT
+
+
+@pytest.mark.parametrize("depth", [1, 900, 950, 990, 5000])
+@pytest.mark.parametrize("field", ["type", "code"])
+def test_a_kind_that_is_no_word_and_no_number_is_passed_over(depth: int, field: str) -> None:
+    body = f'{{"error":{{"message":"x","{field}":{"[" * depth}{"]" * depth}}}}}'
+    error = OLLAMA.classify(reply(500, body.encode()))
+    assert type(error) is ServiceError
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("a", "a"),
+        (400, "400"),
+        (True, ""),
+        (1.5, ""),
+        (-1, ""),
+        (10**400, ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_a_kind_is_a_word_or_a_number(value: object, kind: str) -> None:
+    assert read_fault(native("x", code=value)).kind == kind
+
+
+@pytest.mark.parametrize("length", [-1, 2**63, 1.5, "8192", None, True])
+def test_a_length_that_cannot_be_is_unknown(length: object) -> None:
+    assert read_fault(native("x", n_ctx=length)).context_tokens is None
+
+
+PROMPT = "My secret is\nthat I like the moon."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cannot parse: My secret is that I like the moon. Sorry", "cannot parse: … Sorry"),
+        ("cannot parse: My secret is that I…", "cannot parse: ……"),
+        ("cannot parse: My secret is that", "cannot parse: …"),
+        ("My secret is that you: My secret is that I", "…you: …"),
+        ("My secret is the", "My secret is the"),
+        ("bad token key-12, not key-13", "bad token ***, not key-13"),
+        ("short one", "short one"),
+    ],
+)
+def test_what_was_said_is_taken_out_of_what_the_server_says(text: str, expected: str) -> None:
+    assert discreet(text, key="key-12", said=["short", PROMPT]) == expected
+
+
+def test_without_a_key_and_words_a_text_stays_as_it_is() -> None:
+    assert discreet("The server failed.", key="", said=["", "The server"]) == "The server failed."

@@ -415,3 +415,45 @@ def test_a_reply_without_the_vectors_breaks_the_contract(reply: bytes) -> None:
 )
 def test_a_time_is_in_seconds_or_unknown(text: str | None, expected: int | None) -> None:
     assert unix_time(text) == expected
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '"eval_count":1.5',
+        '"eval_count":""',
+        '"eval_count":-1',
+        '"created_at":5',
+        '"load_duration":1e400',
+        '"eval_duration":[[]]',
+        '"done_reason":5',
+    ],
+)
+def test_an_odd_statistic_costs_no_answer(odd: str) -> None:
+    end = (
+        END.replace("}\n", f',"prompt_eval_count":3,{odd}}}\n')
+        if "reason" not in odd
+        else ('{"model":"m","done":true,"prompt_eval_count":3,' + odd + "}\n")
+    )
+    events = decoded(START + end)
+    assert TextDelta("Once") in events
+    assert finished(events).usage == Usage(prompt_tokens=3)
+    assert finished(events).timings == Timings()
+
+
+@pytest.mark.parametrize("odd", ['"message":{"content":5}', '"model":5', '"done":"yes"'])
+def test_an_odd_answer_is_never_passed_over(odd: str) -> None:
+    _, error = failing("{" + odd + ',"eval_count":""}\n')
+    assert type(error) is ParseError
+
+
+def test_a_model_that_changes_is_told_each_time() -> None:
+    other = END.replace('"m"', '"n"')
+    events = decoded(START + START + other)
+    assert [event.model for event in events if isinstance(event, ResponseStarted)] == ["m", "n"]
+
+
+def test_an_odd_count_costs_no_vectors() -> None:
+    body = b'{"embeddings":[[1.0]],"model":null,"prompt_eval_count":1.5}'
+    response = DIALECT.parse_embed(HTTPReply(status=200, headers={}, body=body), count=1)
+    assert (response.model, response.usage) == ("", Usage())

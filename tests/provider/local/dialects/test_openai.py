@@ -547,3 +547,34 @@ def test_infinite_numbers_cannot_be_smuggled_in() -> None:
 def test_a_reply_without_the_vectors_breaks_the_contract(reply: bytes) -> None:
     with pytest.raises(ParseError, match="The reply to /v1/embeddings"):
         DIALECT.parse_embed(HTTPReply(status=200, headers={}, body=reply), count=1)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"usage": {"prompt_tokens": 3, "completion_tokens": 1.5}},
+        {"usage": {"prompt_tokens": 3, "total_tokens": -1}, "timings": []},
+        {"usage": {"prompt_tokens": 3, "prompt_tokens_details": ""}, "created": "now"},
+        {"usage": {"prompt_tokens": 3}, "id": 5, "stats": {"tokens_per_second": "fast"}},
+    ],
+)
+def test_an_odd_statistic_costs_no_answer(odd: Json) -> None:
+    choice = {"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}
+    events = decoded(frame({"model": "m", "choices": [choice], **odd}) + "data: [DONE]\n\n")
+    assert events == [
+        ResponseStarted(model="m"),
+        TextDelta("hi"),
+        ResponseFinished(finish_reason="stop", usage=Usage(prompt_tokens=3)),
+    ]
+
+
+@pytest.mark.parametrize("odd", [{"choices": [{"delta": {"content": 5}}]}, {"model": 5}])
+def test_an_odd_answer_is_never_passed_over(odd: Json) -> None:
+    _, error = failing(frame({"usage": "", **odd}))
+    assert type(error) is ParseError
+
+
+def test_a_model_that_changes_is_told_each_time() -> None:
+    chunks = "".join(frame({"model": name, "choices": []}) for name in ("m", "m", "n"))
+    events, _ = failing(chunks)
+    assert events == [ResponseStarted(model="m"), ResponseStarted(model="n")]

@@ -1,8 +1,16 @@
 import msgspec
 import pytest
 
-from patinox.provider.local.errors import ParseError
-from patinox.provider.local.wire.json import decode_json, is_json
+from patinox.provider.local.errors import ParseError, ResponseTooLarge
+from patinox.provider.local.wire.json import (
+    MAX_ENTRIES,
+    Count,
+    Name,
+    decode_entries,
+    decode_json,
+    decode_leniently,
+    is_json,
+)
 
 
 class Inner(msgspec.Struct):
@@ -69,3 +77,91 @@ def test_text_that_is_not_utf_8_is_told_so() -> None:
 @pytest.mark.parametrize("data", [b"{}", b" [1] ", b'"x"', b"null", b"-1.5e3"])
 def test_a_whole_value_is_json(data: bytes) -> None:
     assert is_json(data)
+
+
+class Details(msgspec.Struct):
+    family: str | None = None
+    length: Count | None = None
+
+
+class Entry(msgspec.Struct):
+    name: Name
+    size: Count | None = None
+    words: list[str] = []
+    details: Details | None = None
+
+
+class Props(msgspec.Struct):
+    settings: Details
+
+
+HUGE = b"9" * 5000
+
+
+@pytest.mark.parametrize("size", [b"null", b'""', b"1.5", b"-1", b"1e400", b"1" * 20, HUGE, b"[]"])
+def test_an_optional_field_of_another_shape_counts_as_not_said(size: bytes) -> None:
+    data = b'{"size":' + size + b',"name":"x","words":null,"new":1,"details":{"family":"f"}}'
+    assert decode_leniently(data, Entry, what="It") == Entry("x", details=Details("f"))
+
+
+@pytest.mark.parametrize("length", [HUGE, b'"8192"', b'"\xff"'])
+def test_only_the_odd_field_of_an_inner_object_is_left_out(length: bytes) -> None:
+    inner = b'{"length":' + length + b',"family":"f"}'
+    data = b'{"name":"x","size":1,"details":' + inner + b"}"
+    assert decode_leniently(data, Entry, what="It") == Entry("x", 1, details=Details("f"))
+    data = b'{"settings":' + inner + b"}"
+    assert decode_leniently(data, Props, what="It") == Props(Details("f"))
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (b'{"name":5,"size":""}', "`$.name`"),
+        (b'{"name":"","size":""}', "`$.name`"),
+        (b'{"name":"' + b"n" * 513 + b'"}', "`$.name`"),
+        (b'{"size":1}', "field `name`"),
+        (b"[]", "Expected `object`"),
+        (b'{"name":"x",', "is not JSON"),
+        (b'{"name":"x","size":' + DEEP + b"}", "`$.size`"),
+    ],
+    ids=["wrong type", "empty", "too long", "missing", "array", "cut", "nested too deeply"],
+)
+def test_a_required_field_is_never_left_out(data: bytes, path: str) -> None:
+    with pytest.raises(ParseError, match=r"^It is not ") as caught:
+        decode_leniently(data, Entry, what="It")
+    assert path in caught.value.message
+
+
+def test_an_optional_field_may_be_one_that_is_never_left_out() -> None:
+    data = b'{"name":"x","size":"","details":5}'
+    with pytest.raises(ParseError, match=r"\$\.details"):
+        decode_leniently(data, Entry, what="It", strict=("details",))
+
+
+def entries(*items: bytes) -> list[Entry]:
+    raw = [msgspec.Raw(item) for item in items]
+    return decode_entries(raw, Entry, what="The list", at="$.models")
+
+
+def test_a_bad_entry_hides_no_other() -> None:
+    bad = (b'{"name":null}', b'{"size":3}', b'{"name":""}', b"5", b'{"name":"\xff"}')
+    good = (b'{"name":"a"}', b'{"name":"b","size":""}')
+    assert entries(good[0], *bad, good[1]) == [Entry("a"), Entry("b")]
+    assert entries() == []
+
+
+@pytest.mark.parametrize(
+    ("first", "path"),
+    [(b'{"name":5}', "`$.models[0].name`"), (b"{}", "`$.models[0]`"), (b"5", "`$.models[0]`")],
+)
+def test_a_list_of_bad_entries_only_is_told_with_the_path_of_the_first(
+    first: bytes, path: str
+) -> None:
+    with pytest.raises(ParseError, match=r"^The list is not what the contract says: ") as caught:
+        entries(first, b'{"name":[]}')
+    assert path in caught.value.message
+
+
+def test_a_list_that_is_too_long_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ResponseTooLarge, match="10,000 entries"):
+        entries(*[b"{}"] * (MAX_ENTRIES + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -26,6 +26,9 @@ from patinox.provider.local.errors import (
 from patinox.provider.local.wire.http import HTTPReply
 
 MAX_TEXT = 500
+# So many characters in a row that a server repeats are no coincidence.
+MIN_ECHO = 16
+_MOST = 2**63
 MAX_RETRY_AFTER = 10.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _KEY = re.compile(r"(?i)(sk-[\w:-]{4,}|bearer\s+\S+|provided: \S+)")
@@ -84,7 +87,7 @@ def _fault_of(value: object) -> Fault:
     members = _members(value)
     message = members.get("message")
     inner = _nested(message) if isinstance(message, str) else None
-    words = (str(members.get(key) or "") for key in ("type", "code"))
+    words = (_word(members.get(key)) for key in ("type", "code"))
     return inner or Fault(
         text=clean(message) if isinstance(message, str) else "",
         kind=" ".join(word for word in words if word),
@@ -119,13 +122,42 @@ def is_fault(body: bytes) -> bool:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+    return cast("int", value) if known else None
+
+
+def _word(value: object) -> str:
+    word = value if isinstance(value, str) else _whole(value)
+    return str(word or "")[:MAX_TEXT]
 
 
 def clean(text: str) -> str:
     """Make a server's text fit for one line: no control characters, no keys, not too long."""
-    text = _KEY.sub("***", _CONTROL.sub(" ", text)).strip()
+    # Cut first: what a server sends must not decide how long the patterns search.
+    text = _KEY.sub("***", _CONTROL.sub(" ", text[: 4 * MAX_TEXT])).strip()
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def discreet(text: str, *, key: str, said: Iterable[str]) -> str:
+    """Take the key and the beginnings of what was said out of a server's text that repeats them."""
+    if key:
+        text = text.replace(key, "***")
+    for one in (key, *said):
+        text = _without(text, _CONTROL.sub(" ", one).strip())
+    return text
+
+
+def _without(text: str, said: str) -> str:
+    """Put an ellipsis for each run of at least `MIN_ECHO` characters with which `said` begins."""
+    head, *repeats = text.split(said[:MIN_ECHO]) if len(said) >= MIN_ECHO else [text]
+    rest = said[MIN_ECHO:]
+    for repeat in repeats:
+        same = next(
+            (at for at, pair in enumerate(zip(repeat, rest, strict=False)) if pair[0] != pair[1]),
+            min(len(repeat), len(rest)),
+        )
+        head += "…" + repeat[same:]
+    return head
 
 
 def classify(reply: HTTPReply, rules: Sequence[Rule]) -> ProviderError:

@@ -29,7 +29,7 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import decode_json
+from patinox.provider.local.wire.json import Count, decode_leniently
 from patinox.provider.local.wire.lines import LineDecoder
 from patinox.provider.types import (
     CompletionMessage,
@@ -99,18 +99,22 @@ class _Chunk(msgspec.Struct):
     message: _Message | None = None
     done: bool = False
     done_reason: str | None = None
-    load_duration: int | None = None
-    prompt_eval_count: int | None = None
-    prompt_eval_duration: int | None = None
-    eval_count: int | None = None
-    eval_duration: int | None = None
+    load_duration: Count | None = None
+    prompt_eval_count: Count | None = None
+    prompt_eval_duration: Count | None = None
+    eval_count: Count | None = None
+    eval_duration: Count | None = None
     error: object | None = None
+
+
+# What an answer consists of; the rest of a line is beside it.
+_ANSWER = ("model", "message", "done", "error")
 
 
 class _Vectors(msgspec.Struct):
     embeddings: list[list[float]]
     model: str = ""
-    prompt_eval_count: int | None = None
+    prompt_eval_count: Count | None = None
 
 
 class OllamaDialect:
@@ -152,7 +156,7 @@ class OllamaDialect:
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
         """Read the reply of `/api/embed`; raises `ParseError`."""
-        vectors = decode_json(reply.body, _Vectors, what="The reply to /api/embed")
+        vectors = decode_leniently(reply.body, _Vectors, what="The reply to /api/embed")
         tokens = vectors.prompt_eval_count
         usage = Usage(prompt_tokens=tokens, total_tokens=tokens)
         return embedding_response(vectors.embeddings, count=count, model=vectors.model, usage=usage)
@@ -172,7 +176,7 @@ class OllamaChatDecoder:
         """Start before the first byte."""
         self.ended = False
         self._lines = LineDecoder()
-        self._started = False
+        self._model: str | None = None
         self._calls = 0
 
     def feed(self, data: bytes) -> Iterator[StreamEvent]:
@@ -194,16 +198,16 @@ class OllamaChatDecoder:
                 msg = "The answer broke off in the middle of a line."
                 raise StreamInterrupted(msg, retryable=True) from error
         if not self.ended:
-            what = "ended without saying that it is done" if self._started else "is empty"
+            what = "ended without saying that it is done" if self._model else "is empty"
             msg = f"The answer {what}."
             raise StreamInterrupted(msg, retryable=True)
 
     def _chunk(self, line: bytes) -> Iterator[StreamEvent]:
-        chunk = decode_json(line, _Chunk, what="A line of the answer")
+        chunk = decode_leniently(line, _Chunk, what="A line of the answer", strict=_ANSWER)
         if chunk.error is not None:
             raise classify(HTTPReply(status=200, headers={}, body=line), RULES)
-        if not self._started and chunk.model:
-            self._started = True
+        if chunk.model and chunk.model != self._model:
+            self._model = chunk.model
             yield ResponseStarted(model=chunk.model, created=unix_time(chunk.created_at))
         if chunk.message is not None:
             yield from self._message(chunk.message)

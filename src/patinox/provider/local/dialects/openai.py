@@ -18,7 +18,7 @@ from patinox.provider.local.dialects.base import arguments_text, embedding_respo
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.errors import ParseError, ResponseTooLarge, StreamInterrupted
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import decode_json, is_json
+from patinox.provider.local.wire.json import Count, decode_leniently, is_json
 from patinox.provider.local.wire.sse import ServerSentEvent, SSEDecoder
 from patinox.provider.types import (
     CompletionMessage,
@@ -66,17 +66,17 @@ class _Choice(msgspec.Struct):
 
 
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -85,7 +85,7 @@ class _Timings(msgspec.Struct):
     """What llama.cpp measures, times in milliseconds."""
 
     prompt_ms: float | None = None
-    predicted_n: int | None = None
+    predicted_n: Count | None = None
     predicted_ms: float | None = None
 
 
@@ -97,13 +97,17 @@ class _Stats(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     id: str | None = None
-    created: int | None = None
+    created: Count | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: _Timings | None = None
     stats: _Stats | None = None
     error: object | None = None
+
+
+# What an answer consists of; the rest of a piece is beside it.
+_ANSWER = ("model", "choices", "error")
 
 
 class _Vector(msgspec.Struct):
@@ -179,7 +183,7 @@ class OpenAIDialect:
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
         """Read the reply of `/v1/embeddings`; raises `ParseError`."""
-        vectors = decode_json(reply.body, _Vectors, what="The reply to /v1/embeddings")
+        vectors = decode_leniently(reply.body, _Vectors, what="The reply to /v1/embeddings")
         rows = [_floats(item) for item in sorted(vectors.data, key=lambda item: item.index)]
         usage = _usage(vectors.usage) if self._counts else Usage()
         return embedding_response(rows, count=count, model=vectors.model, usage=usage)
@@ -199,7 +203,7 @@ class OpenAIChatDecoder:
         self._sse = SSEDecoder()
         self._document: bytearray | None = None
         self._opened = False
-        self._started = False
+        self._model: str | None = None
         self._finish_reason: str | None = None
         self._usage: _Usage | None = None
         self._timings: _Timings | None = None
@@ -232,7 +236,7 @@ class OpenAIChatDecoder:
         if self.ended:
             return
         if self._finish_reason is None:
-            what = "ended without saying why" if self._started else "is empty"
+            what = "ended without saying why" if self._model else "is empty"
             msg = f"The answer {what}."
             raise StreamInterrupted(msg, retryable=True)
         yield self._finish()
@@ -247,11 +251,11 @@ class OpenAIChatDecoder:
         yield from self._chunk(event.data)
 
     def _chunk(self, data: bytes) -> Iterator[StreamEvent]:
-        chunk = decode_json(data, _Chunk, what="A piece of the answer")
+        chunk = decode_leniently(data, _Chunk, what="A piece of the answer", strict=_ANSWER)
         if chunk.error is not None:
             raise classify(HTTPReply(status=200, headers={}, body=data), self._rules)
-        if not self._started and chunk.model:
-            self._started = True
+        if chunk.model and chunk.model != self._model:
+            self._model = chunk.model
             yield ResponseStarted(model=chunk.model, id=chunk.id, created=chunk.created)
         for choice in chunk.choices or ():
             if choice.index == 0:

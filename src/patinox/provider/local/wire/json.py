@@ -1,18 +1,31 @@
-"""Typed JSON at the border: declared structs in, or a `ParseError` with the path to the field."""
+"""Typed JSON at the border: declared structs in, or a `ParseError` with the path to the field.
+
+Servers are many and change: `decode_leniently` reads what a reply says although something beside
+it is odd, `decode_entries` a list although one of its entries is.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Collection, Sequence
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
 
-from patinox.provider.local.errors import ParseError
+from patinox.provider.local.errors import ParseError, ResponseTooLarge
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+MAX_ENTRIES = 10_000
+# A name of a model that can be one, and a number that can be counted or is bytes or seconds.
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode_json(data: bytes, kind: type[T], *, what: str) -> T:
-    """Decode `data` as `kind`.
+def decode_json(data: bytes | msgspec.Raw, kind: type[T], *, what: str, at: str = "$") -> T:
+    """Decode `data` as `kind`; `at` is its own path.
 
     Raises:
         ParseError: it is not JSON, or not of that shape; the message says of what and where.
@@ -20,11 +33,87 @@ def decode_json(data: bytes, kind: type[T], *, what: str) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        msg = f"{what} is not what the contract says: {error}."
+        msg = f"{what} is not what the contract says: {_placed(str(error), at)}."
         raise ParseError(msg) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_DECODED as error:
         msg = f"{what} is not JSON: {error}."
         raise ParseError(msg) from error
+
+
+def _placed(error: str, at: str) -> str:
+    if at == "$":
+        return error
+    return error.replace("`$", f"`{at}") if " - at `$" in error else f"{error} - at `{at}`"
+
+
+def decode_leniently(
+    data: bytes | msgspec.Raw,
+    kind: type[S],
+    *,
+    what: str,
+    at: str = "$",
+    strict: Collection[str] = (),
+) -> S:
+    """Decode `data` as `kind`; an optional field of another shape counts as not said.
+
+    Raises:
+        ParseError: as `decode_json`, for a field that is required or among the `strict` ones.
+    """
+    try:
+        return decode_json(data, kind, what=what, at=at)
+    except ParseError:
+        return decode_json(_sound(data, kind, strict), kind, what=what, at=at)
+
+
+def _sound(
+    data: bytes | msgspec.Raw, kind: type[msgspec.Struct], strict: Collection[str] = ()
+) -> bytes | msgspec.Raw:
+    """Leave out the optional fields that are not what `kind` says, in it and in its structs."""
+    try:
+        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except _NOT_DECODED:
+        return data
+    for field in msgspec.structs.fields(kind):
+        raw = members.get(field.encode_name)
+        if raw is None or field.encode_name in strict or _is(raw, field.type):
+            continue
+        for inner in (field.type, *get_args(field.type)):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                raw = msgspec.Raw(bytes(_sound(raw, inner)))
+        if field.required or _is(raw, field.type):
+            members[field.encode_name] = raw
+        else:
+            del members[field.encode_name]
+    return msgspec.json.encode(members)
+
+
+def _is(raw: msgspec.Raw, kind: object) -> bool:
+    try:
+        msgspec.json.decode(raw, type=kind)
+    except _NOT_DECODED:
+        return False
+    return True
+
+
+def decode_entries(items: Sequence[msgspec.Raw], kind: type[S], *, what: str, at: str) -> list[S]:
+    """Decode the entries of the list `at` leniently, without those that are of another shape.
+
+    Raises:
+        ParseError: none of them has the shape; the message says of the first where.
+        ResponseTooLarge: there are more than `MAX_ENTRIES`.
+    """
+    if len(items) > MAX_ENTRIES:
+        msg = f"{what} has more than {MAX_ENTRIES:,} entries."
+        raise ResponseTooLarge(msg)
+    sound, first = list[S](), None
+    for index, item in enumerate(items):
+        try:
+            sound.append(decode_leniently(item, kind, what=what, at=f"{at}[{index}]"))
+        except ParseError as error:
+            first = first or error
+    if first is not None and not sound:
+        raise first
+    return sound
 
 
 def is_json(data: bytes) -> bool:
