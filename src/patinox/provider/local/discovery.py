@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from patinox.provider.errors import ProviderError
 from patinox.provider.local import health
 from patinox.provider.local.config import LocalProviderConfig
-from patinox.provider.local.endpoint import Endpoint, parse_endpoint
+from patinox.provider.local.endpoint import Endpoint
 from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
 from patinox.provider.local.flight import SingleFlight
-from patinox.provider.local.probing import Finding, Place, Proof, look_at
+from patinox.provider.local.probing import Finding, Place, Proof, look_at, proven, usual_endpoints
 from patinox.provider.local.registry import service, services
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec
@@ -222,7 +222,7 @@ class ServiceDiscovery:
             Place(endpoint=address, expected=spec.name, origin=usual)
             for spec in specs
             if self.config.auto_discover and spec.name not in taken
-            for usual in _usual_endpoints(spec)
+            for usual in usual_endpoints(spec)
             for address in usual.addresses()
         ]
         unique = {place.endpoint: place for place in (*usual, *given)}
@@ -234,7 +234,7 @@ class ServiceDiscovery:
         """Keep the services that proved themselves, and ask each for its models before `end`."""
         before, self._known = self._known, {}
         met: set[tuple[str, Endpoint]] = set()
-        for place, proof in _proven(findings):
+        for place, proof in proven(findings):
             twin = (proof.spec.name, place.origin or place.endpoint)
             # The same service is met on both addresses of one `localhost`.
             if twin not in met:
@@ -407,23 +407,5 @@ async def _stop(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-def _usual_endpoints(spec: ServiceSpec) -> list[Endpoint]:
-    return [parse_endpoint(url, default_port=80) for url in spec.default_endpoints]
-
-
 def _kind(name: str) -> str:
     return ServiceType(name) if name in set(ServiceType) else name
-
-
-def _proven(findings: Iterable[Finding]) -> list[tuple[Place, Proof]]:
-    """Sort what the user named before the usual, the preferred kinds first, IPv4 before IPv6."""
-    proven = [(item.place, item.proof) for item in findings if item.proof is not None]
-    return sorted(
-        proven,
-        key=lambda pair: (
-            not pair[0].configured,
-            pair[1].spec.rank,
-            ":" in pair[0].endpoint.host,
-            str(pair[0].endpoint),
-        ),
-    )

@@ -9,7 +9,7 @@ import msgspec
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import Deadlines
-from patinox.provider.local.endpoint import Endpoint
+from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import NetworkError, ServiceUnavailable
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.transport import Transport
@@ -159,3 +159,22 @@ def _rejected(asker: _Asker, specs: Iterable[ServiceSpec]) -> str:
         kinds = ", ".join(spec.label for spec in specs)
         return f"something answers, but did not prove to be any of: {kinds}"
     return asker.error.message if asker.error else "nothing was asked"
+
+
+def usual_endpoints(spec: ServiceSpec) -> list[Endpoint]:
+    """Return where the service listens if nobody moved it."""
+    return [parse_endpoint(url, default_port=80) for url in spec.default_endpoints]
+
+
+def proven(findings: Iterable[Finding]) -> list[tuple[Place, Proof]]:
+    """Sort what the user named before the usual, the preferred kinds first, IPv4 before IPv6."""
+    proven = [(item.place, item.proof) for item in findings if item.proof is not None]
+    return sorted(
+        proven,
+        key=lambda pair: (
+            not pair[0].configured,
+            pair[1].spec.rank,
+            ":" in pair[0].endpoint.host,
+            str(pair[0].endpoint),
+        ),
+    )
