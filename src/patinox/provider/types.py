@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 ROLES = ("system", "user", "assistant", "tool")
 MAX_TEMPERATURE = 2.0
+_WORD = 2**63
 
 
 class Source(enum.StrEnum):
@@ -557,6 +558,9 @@ def _check_integer(field: str, value: object, *, at_least: int | None = None) ->
         return
     if isinstance(value, bool) or not isinstance(value, int):
         msg = f"`{field}` is {value!r}; allowed: a whole number."
+        raise InvalidRequest(msg)
+    if not -_WORD <= value < _WORD:
+        msg = f"`{field}` has more than 64 bits; allowed: a whole number of up to 64."
         raise InvalidRequest(msg)
     if at_least is not None and value < at_least:
         msg = f"`{field}` is {value}; allowed: a whole number from {at_least}."
