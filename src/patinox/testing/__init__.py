@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from patinox.testing.exchange import Exchange, Seen
     from patinox.testing.lmstudio import (
         LMStudioAnswer,
         LMStudioEmulator,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         OllamaPrompt,
         OllamaToolCall,
     )
-    from patinox.testing.server import EmulatedServer, Exchange, Seen
+    from patinox.testing.server import EmulatedServer
 
 __all__ = [
     "EmulatedServer",
@@ -52,7 +53,7 @@ __all__ = [
 
 _HOMES = {
     "EmulatedServer": "server",
-    "Exchange": "server",
+    "Exchange": "exchange",
     "LMStudioAnswer": "lmstudio",
     "LMStudioEmulator": "lmstudio",
     "LMStudioModel": "lmstudio",
@@ -64,7 +65,7 @@ _HOMES = {
     "OllamaModel": "ollama",
     "OllamaPrompt": "ollama",
     "OllamaToolCall": "ollama",
-    "Seen": "server",
+    "Seen": "exchange",
 }
 
 

@@ -1,149 +1,25 @@
 """The HTTP/1 server under the emulators, on raw asyncio streams.
 
 It is no framework on purpose: an emulator has to be able to answer wrongly as well (half a chunk, a
-reset, silence), which a correct HTTP library will not do. `Exchange` is one request and the way to
-answer it; `EmulatedServer` accepts, reads and records requests, and hands each to `handle`.
+reset, silence), which a correct HTTP library will not do. `EmulatedServer` accepts, reads and
+records requests, and hands each to `handle`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from email.utils import formatdate
-from http import HTTPStatus
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Thread
 from typing import Any, ClassVar, NoReturn, Self
 
-from patinox.testing._http import Refused, Request, RequestReader, render_head
-
-_BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-_RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger
-
-
-class Exchange:
-    """One request and the way to answer it: `reply` once, or `start`, `send` ..., `finish`.
-
-    `path` is percent-decoded and without the query, header names are lower-cased, repeated headers
-    are joined by a comma. `extra_headers` go with the answer, whatever it is. When the client hangs
-    up before the answer is complete, the task that handles the exchange is cancelled.
-    """
-
-    def __init__(
-        self, server: EmulatedServer, writer: asyncio.StreamWriter, request: Request
-    ) -> None:
-        self.method = request.method
-        self.path = request.path
-        self.query = request.query
-        self.headers = request.headers
-        self.body = request.body
-        self.extra_headers: dict[str, str] = {}
-        self.started = False
-        self.finished = False
-        self._server = server
-        self._writer = writer
-        self._version = request.version
-        self._chunks_sent = 0
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the client wants to send another request on this connection."""
-        return self._chunked and self.headers.get("connection", "").lower() != "close"
-
-    @property
-    def _chunked(self) -> bool:
-        """Whether the client knows chunks; HTTP/1.0 reads until the connection is closed."""
-        return self._version != "HTTP/1.0"
-
-    async def reply(
-        self,
-        status: int,
-        body: bytes = b"",
-        *,
-        content_type: str | None = "application/json; charset=utf-8",
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Answer in one piece, framed by `Content-Length`; a `HEAD` request gets the head only."""
-        framing = {} if status in _BODILESS else {"Content-Length": str(len(body))}
-        head = self._head(status, content_type, {**(headers or {}), **framing})
-        self.started = self.finished = True
-        await self._write(head if self.method == "HEAD" or not framing else head + body)
-
-    async def start(
-        self, status: int, *, content_type: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Send the head of a chunked answer at once."""
-        framing = {"Transfer-Encoding": "chunked"} if self._chunked else {}
-        head = self._head(status, content_type, {**(headers or {}), **framing})
-        self.started = True
-        await self._write(head)
-
-    async def send(self, data: bytes) -> None:
-        """Send one chunk, `chunk_delay` seconds after the one before.
-
-        Raises:
-            ConnectionError: the client is gone.
-        """
-        await asyncio.sleep(self._server.chunk_delay if self._chunks_sent else 0)
-        self._chunks_sent += 1
-        if data and self.method != "HEAD":
-            await self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-    async def finish(self) -> None:
-        """Send the last chunk; the connection may then carry the next request."""
-        self.finished = True
-        if self.method != "HEAD" and self._chunked:
-            await self._write(b"0\r\n\r\n")
-
-    def abort(self) -> None:
-        """Reset the connection (RST): what is still buffered is lost."""
-        sock: socket.socket | None = self._writer.get_extra_info("socket")
-        if sock is not None and not self._writer.is_closing():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._writer.transport.abort()
-
-    def _head(self, status: int, content_type: str | None, headers: Mapping[str, str]) -> bytes:
-        fields = {**self._server.default_headers, "Date": formatdate(usegmt=True)}
-        if content_type is not None:
-            fields["Content-Type"] = content_type
-        fields.update(self.extra_headers)
-        fields.update(headers)
-        if not self.keep_alive:
-            fields["Connection"] = "close"
-        return render_head(status, fields, self._version)
-
-    async def _write(self, data: bytes) -> None:
-        if self._writer.is_closing():
-            raise ConnectionResetError("the client is gone")
-        self._writer.write(data)
-        await self._writer.drain()
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One request as it was received, kept for assertions; its `repr` shows no headers, no body."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever the client sent
-        """The body, decoded; `None` if there is none.
-
-        Raises:
-            json.JSONDecodeError: the body is not JSON.
-        """
-        return json.loads(self.body) if self.body else None
-
+from patinox.testing._http import Refused, RequestReader
+from patinox.testing.exchange import Exchange, Seen
 
 Fault = Callable[[Exchange], Awaitable[bool]]
+Greeting = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
 
 
 class EmulatedServer:
@@ -156,7 +32,9 @@ class EmulatedServer:
 
     `requests` lists what was received, `client_gone` counts the answers that a client did not wait
     for. `faults` are asked in turn before `handle`: the first that returns true has dealt with the
-    exchange. A fault may also change the exchange (its `send`, say) and return false.
+    exchange. A fault may also change the exchange (its `send`, say) and return false. `greetings`
+    are asked in turn when a connection is accepted, before anything is read: the first that returns
+    true has dealt with the connection. `connections` counts those that were accepted.
     """
 
     name: ClassVar[str] = "emulated"
@@ -176,10 +54,14 @@ class EmulatedServer:
         self.chunk_delay = chunk_delay
         self.requests: list[Seen] = []
         self.client_gone = 0
+        self.connections = 0
         self.faults: list[Fault] = []
+        self.greetings: list[Greeting] = []
         self._failures: list[Exception] = []
         self._connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._listener: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leftovers = ExitStack()
 
     def __repr__(self) -> str:
         state = "running" if self._listener else "stopped"
@@ -209,6 +91,8 @@ class EmulatedServer:
         """
         if self._listener is not None:
             raise RuntimeError(f"{self.url} is already running")
+        self._leftovers.close()
+        self._loop = asyncio.get_running_loop()
         self._listener = await asyncio.start_server(self._connected, self.host, self.port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -218,23 +102,68 @@ class EmulatedServer:
         Raises:
             ExceptionGroup: a handler failed while the server was running, a `reply` of yours, say.
         """
-        listener, self._listener = self._listener, None
-        if listener is None:
-            return
-        for port in listener.sockets:
+        listener = self._listener
+        for port in listener.sockets if listener else ():
             with suppress(NotImplementedError):  # on Windows
                 asyncio.get_running_loop().remove_reader(port)
         for _ in range(5):  # turns of the loop until a connection accepted just now is in the set
             await asyncio.sleep(0)
-        listener.close()  # before those turns it would fail that connection (Python 3.11)
-        for task, writer in self._connections.items():
-            writer.transport.abort()
-            task.cancel()
+        self.die()  # before those turns it would fail that connection (Python 3.11)
         await asyncio.gather(*self._connections, return_exceptions=True)
-        await listener.wait_closed()
+        if listener is not None:
+            await listener.wait_closed()
+        self._leftovers.close()
         failures, self._failures = self._failures, []
         if failures:
             raise ExceptionGroup(f"the {self.name} emulator failed to answer", failures)
+
+    def die(self) -> None:
+        """Close the port and every connection at once, in the server's own loop.
+
+        `start` opens the port again; `stop` is still to be called.
+        """
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        own = asyncio.current_task()
+        for task, writer in self._connections.items():
+            writer.transport.abort()
+            if task is not own:
+                task.cancel()
+
+    def swallow(self) -> None:
+        """Take no connection any more and refuse none, as a firewall does, until `start` or `stop`.
+
+        The port's queue is filled up: the system then drops who asks to be let in.
+        """
+        self.die()
+        port = self._leftovers.enter_context(socket.socket())
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind((self.host, self.port))
+        port.listen(0)
+        for _ in range(4):
+            filler = self._leftovers.enter_context(socket.socket())
+            filler.setblocking(False)  # noqa: FBT003 - there is no other way to write it
+            filler.connect_ex((self.host, self.port))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function in the server's own loop, from whichever thread, and wait for it."""
+        loop = self._loop
+        if loop is None or loop is asyncio._get_running_loop():  # noqa: SLF001 - it does not raise
+            function()
+            return
+        done = Future[None]()
+
+        def work() -> None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        loop.call_soon_threadsafe(work)
+        done.result()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -269,6 +198,7 @@ class EmulatedServer:
             loop.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         if task := asyncio.current_task():
             self._connections[task] = writer
             task.add_done_callback(self._connections.pop)
@@ -278,13 +208,17 @@ class EmulatedServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests = RequestReader(reader, writer)
         try:
+            for greet in tuple(self.greetings):
+                if await greet(reader, writer):
+                    return
             while await self._answer(requests, await self._receive(requests, writer)):
                 pass
         except Refused as refused:
             writer.write(refused.render())
         except (ConnectionError, EOFError):
             pass  # the client left between two requests, or within one
-        writer.close()
+        finally:
+            writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
 

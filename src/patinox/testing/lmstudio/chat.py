@@ -27,7 +27,7 @@ from patinox.testing.lmstudio.state import Instance, LoadFailed, Studio
 from patinox.testing.lmstudio.text import Generated, Limits
 
 if TYPE_CHECKING:
-    from patinox.testing.server import Exchange
+    from patinox.testing.exchange import Exchange
 
 _KEYS = {
     "model",

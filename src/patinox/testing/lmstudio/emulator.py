@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Literal, TypedDict, Unpack
 
+from patinox.testing.exchange import Exchange
 from patinox.testing.lmstudio import errors
 from patinox.testing.lmstudio.chat import NativeChat
 from patinox.testing.lmstudio.express import (
@@ -27,7 +28,7 @@ from patinox.testing.lmstudio.openai import OpenAIRoutes
 from patinox.testing.lmstudio.responses import ResponsesRoute
 from patinox.testing.lmstudio.shapes import Json
 from patinox.testing.lmstudio.state import Studio, Switches
-from patinox.testing.server import EmulatedServer, Exchange
+from patinox.testing.server import EmulatedServer
 
 _NATIVE = "/api/v1/"
 _JOB = "/api/v1/models/download/status/"

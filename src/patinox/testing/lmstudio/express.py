@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
-    from patinox.testing.server import Exchange
+    from patinox.testing.exchange import Exchange
 
 EXPRESS_HEADERS = {
     "X-Powered-By": "Express",

@@ -19,8 +19,8 @@ from patinox.testing.lmstudio.state import Instance, LoadFailed, Studio
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+    from patinox.testing.exchange import Exchange
     from patinox.testing.lmstudio.shapes import Json
-    from patinox.testing.server import Exchange
 
 _INDENT = 2
 _LOAD_CONFIG = {

@@ -36,8 +36,8 @@ from patinox.testing.lmstudio.shapes import (
 from patinox.testing.lmstudio.text import Generated, Limits, Pieces, embed
 
 if TYPE_CHECKING:
+    from patinox.testing.exchange import Exchange
     from patinox.testing.lmstudio.state import Instance, Studio
-    from patinox.testing.server import Exchange
 
 _INDENT = 4
 _IMAGE = re.compile(r"data:image/(?:png|jpe?g);base64,.")

@@ -25,9 +25,9 @@ from patinox.testing.lmstudio.text import Generated, Limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from patinox.testing.exchange import Exchange
     from patinox.testing.lmstudio.shapes import Json
     from patinox.testing.lmstudio.state import Instance, Studio
-    from patinox.testing.server import Exchange
 
 _TEXTS = {"input_text", "output_text"}
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from patinox.testing.exchange import Exchange
 from patinox.testing.ollama import native
 from patinox.testing.ollama.access import cors_headers, early_status
 from patinox.testing.ollama.chat import Cloud, Runner
@@ -43,7 +44,7 @@ from patinox.testing.ollama.requests import (
 )
 from patinox.testing.ollama.shapes import ps_entry, pull_progress, show, tags_entry
 from patinox.testing.ollama.state import Installed, Store
-from patinox.testing.server import EmulatedServer, Exchange
+from patinox.testing.server import EmulatedServer
 
 Handler = Callable[[Exchange], Awaitable[None]]
 

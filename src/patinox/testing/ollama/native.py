@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+from patinox.testing.exchange import Exchange
 from patinox.testing.ollama.chat import Result
 from patinox.testing.ollama.go_json import OllamaError, to_json, without_empty
 from patinox.testing.ollama.shapes import utc_time
 from patinox.testing.ollama.text import Piece, joined
-from patinox.testing.server import Exchange
 
 _NDJSON = "application/x-ndjson"
 

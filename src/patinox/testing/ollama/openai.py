@@ -8,6 +8,7 @@ import struct
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 
+from patinox.testing.exchange import Exchange
 from patinox.testing.ollama.chat import CloudError, Result, Runner
 from patinox.testing.ollama.embed import Embedded, Embedder
 from patinox.testing.ollama.go_json import OllamaError, decode, to_json
@@ -29,7 +30,6 @@ from patinox.testing.ollama.openai_requests import (
 from patinox.testing.ollama.requests import EmbedRequest as NativeEmbedRequest
 from patinox.testing.ollama.state import Store
 from patinox.testing.ollama.text import joined
-from patinox.testing.server import Exchange
 
 _SECOND = 10**9
 _KINDS = {400: "invalid_request_error", 404: "not_found_error"}
