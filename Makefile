@@ -6,6 +6,7 @@ READY := .venv/ready
 PROVIDER := src/patinox/provider
 PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/secret.py $(PROVIDER)/assemble.py $(PROVIDER)/base.py \
+	$(PROVIDER)/schema.py $(PROVIDER)/tools.py $(PROVIDER)/images.py \
 	$(PROVIDER)/local/types.py $(PROVIDER)/local/errors.py $(PROVIDER)/local/facts.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
 	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py

@@ -15,7 +15,9 @@ FILES = {
 # Imports go down, or sideways: never up, so that each floor is proven without those above it.
 # Nor across a bar: what two such rooms share belongs on a floor below them.
 FLOORS = """
-    _version provider/types provider/errors provider/embeddings provider/secret
+    _version provider/errors provider/embeddings provider/secret
+    provider/images provider/schema provider/tools
+    provider/types
     provider/base provider/assemble local/types local/errors local/facts local/wire/
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
@@ -40,7 +42,10 @@ ALONE = {  # rooms that import no other room
     "testing/": "an emulator that shares a parser with the client shares its mistakes",
 }
 ONLY = {  # what is imported, or read, in these rooms only
+    "PIL": ("provider/images", "it belongs to the extra `vision`"),
     "aiohttp": ("local/transport", "the HTTP client can be replaced in one file"),
+    "docstring_parser": ("provider/tools", "it is imported by those who have tools"),
+    "jsonschema": ("provider/schema", "it belongs to the extra `schema`"),
     "os.environ": ("local/environment embedded/", "settings come from an injected mapping"),
     "os.getenv": ("local/environment", "settings come from an injected mapping"),
     "patinox.embedded": ("local/embedded embedded/", "the engine is reached through its service"),
@@ -50,6 +55,7 @@ ONLY = {  # what is imported, or read, in these rooms only
 }
 # Values in, values out: to be tested without a socket, a clock or a loop.
 DRY = {"provider/types", "provider/errors", "provider/base", "provider/assemble", "local/types"}
+DRY |= {"provider/schema", "provider/tools"}
 DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
 DRY |= {"local/health", "local/routing"}
 WET = {"aiohttp", "anyio", "asyncio", "logging", "os", "socket", "threading", "time"}

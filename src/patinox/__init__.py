@@ -6,6 +6,7 @@
 The floors, from the ground up; each imports only those below it:
 
     provider.types, errors          values and what can go wrong
+    provider.tools, schema, images  what requests carry beside text
     provider.base, assemble         what a provider offers; pieces into answers
     provider.local.wire, dialects   bytes and words of the servers, free of I/O
     provider.local.transport        the only place that touches the network
@@ -53,9 +54,14 @@ if TYPE_CHECKING:
         ModelNotAvailable,
         ProviderError,
         RateLimited,
+        StructuredOutputError,
+        ToolCallInvalid,
     )
     from patinox.provider.factory import (
         create_default_provider,
+    )
+    from patinox.provider.images import (
+        Image,
     )
     from patinox.provider.local.config import (
         Deadlines,
@@ -121,8 +127,14 @@ if TYPE_CHECKING:
         ServiceStatus,
         ServiceType,
     )
+    from patinox.provider.schema import (
+        OutputSchema,
+    )
     from patinox.provider.secret import (
         Secret,
+    )
+    from patinox.provider.tools import (
+        Tool,
     )
     from patinox.provider.types import (
         CompletionChoice,
@@ -170,6 +182,7 @@ __all__ = [
     "EmbeddingResponse",
     "EndpointConfig",
     "HealthCheckConfig",
+    "Image",
     "InvalidConfiguration",
     "InvalidRequest",
     "LMStudio",
@@ -196,6 +209,7 @@ __all__ = [
     "OllamaProvider",
     "OpenAI",
     "OpenRouter",
+    "OutputSchema",
     "ParseError",
     "Provider",
     "ProviderError",
@@ -222,12 +236,15 @@ __all__ = [
     "SpeedTier",
     "StreamEvent",
     "StreamInterrupted",
+    "StructuredOutputError",
     "SyncCompletionStream",
     "SyncLocalProvider",
     "TextDelta",
     "Timings",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolCallInvalid",
     "Usage",
     "__version__",
     "create_default_provider",
@@ -261,8 +278,11 @@ _HOMES = {
         "ModelNotAvailable",
         "ProviderError",
         "RateLimited",
+        "StructuredOutputError",
+        "ToolCallInvalid",
     ),
     "patinox.provider.factory": ("create_default_provider",),
+    "patinox.provider.images": ("Image",),
     "patinox.provider.local.config": (
         "Deadlines",
         "DiscoveryConfig",
@@ -306,7 +326,9 @@ _HOMES = {
         "ServiceStatus",
         "ServiceType",
     ),
+    "patinox.provider.schema": ("OutputSchema",),
     "patinox.provider.secret": ("Secret",),
+    "patinox.provider.tools": ("Tool",),
     "patinox.provider.types": (
         "CompletionChoice",
         "CompletionMessage",

@@ -4,7 +4,7 @@ It has one use of each name, and the type that a user may rely on.
 """
 
 from pathlib import Path
-from typing import assert_never, assert_type
+from typing import Any, assert_never, assert_type
 
 from patinox import (
     AllServicesFailed,
@@ -28,6 +28,7 @@ from patinox import (
     EmbeddingResponse,
     EndpointConfig,
     HealthCheckConfig,
+    Image,
     InvalidConfiguration,
     InvalidRequest,
     LlamaCppProvider,
@@ -54,6 +55,7 @@ from patinox import (
     OllamaProvider,
     OpenAI,
     OpenRouter,
+    OutputSchema,
     ParseError,
     Provider,
     ProviderError,
@@ -80,12 +82,15 @@ from patinox import (
     SpeedTier,
     StreamEvent,
     StreamInterrupted,
+    StructuredOutputError,
     SyncCompletionStream,
     SyncLocalProvider,
     TextDelta,
     Timings,
+    Tool,
     ToolCall,
     ToolCallDelta,
+    ToolCallInvalid,
     Usage,
     __version__,
     create_default_provider,
@@ -239,7 +244,34 @@ def spec() -> ServiceSpec:
     )
 
 
-def explain(error: ProviderError) -> object:
+def answers() -> None:
+    """The object that comes out is of the type that went in."""
+    assert_type(OutputSchema.of(ModelId).parse("{}"), ModelId)
+    assert_type(OutputSchema.of(list[int]).parse("[]"), list[int])
+    assert_type(OutputSchema.of({"type": "object"}).parse("{}"), Any)
+    assert_type(OutputSchema.of(OutputSchema.of(int)), OutputSchema[int])
+
+
+def pictures() -> tuple[Image, ...]:
+    """A picture comes from whatever holds one."""
+    assert_type(Image.of(b"").data_url, str)
+    return Image.of("a.png"), Image.of(Path("a.png")).as_one_of(["image/jpeg"]), Image(b"")
+
+
+@Tool.of
+def area(width: float, height: float = 1.0) -> float:
+    """Multiply."""
+    return width * height
+
+
+def tools() -> tuple[Tool, ...]:
+    """A tool comes from a function, from its description or from its parts."""
+    assert_type(area, Tool)
+    assert_type(area.call('{"width": 2}'), object)
+    return area, Tool.of({"type": "function", "function": {"name": "x"}}), Tool(name="x")
+
+
+def explain(error: ProviderError) -> object:  # noqa: PLR0911  one for each kind
     """Each error has the facts that are particular to it."""
     match error:
         case ModelNotFound():
@@ -248,6 +280,8 @@ def explain(error: ProviderError) -> object:
             return assert_type((error.phase, error.seconds), tuple[str, float])
         case ContextLengthExceeded():
             return assert_type(error.prompt_tokens, int | None)
+        case StructuredOutputError():
+            return assert_type(error.raw, str)
         case StreamInterrupted():
             return assert_type((error.text, error.tool_calls), tuple[str, tuple[ToolCall, ...]])
         case AllServicesFailed():
@@ -262,5 +296,5 @@ TREE: tuple[tuple[type[ProviderError], tuple[type[ProviderError], ...]], ...] = 
     (ModelNotAvailable, (ModelNotFound, ModelNotLoaded, ModelMismatch, CloudModelRefused)),
     (NetworkError, (ServiceUnavailable, ServiceNotFound, ServiceTimeout)),
     (LocalProviderError, (ServiceError, ParseError, ResponseTooLarge, StreamInterrupted)),
-    (ProviderError, (AuthenticationError, RateLimited)),
+    (ProviderError, (AuthenticationError, RateLimited, StructuredOutputError, ToolCallInvalid)),
 )

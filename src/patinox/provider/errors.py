@@ -7,9 +7,11 @@
     |   `- ContextLengthExceeded     the prompt is longer than the context
     |- AuthenticationError         401, 403: a key is missing, wrong or not allowed to do this
     |- RateLimited                 429, 503: the server is busy; `retry_after` says how long
-    `- ModelNotAvailable           the model cannot answer here
-        |- ModelMismatch             another model than the one asked for answered
-        `- CloudModelRefused         the model runs in the cloud and that was not allowed
+    |- ModelNotAvailable           the model cannot answer here
+    |   |- ModelMismatch             another model than the one asked for answered
+    |   `- CloudModelRefused         the model runs in the cloud and that was not allowed
+    |- StructuredOutputError       the answer has not the shape that was asked for; its text is kept
+    `- ToolCallInvalid             the model called a tool that is not there, or called it wrongly
 
 Errors of servers on this machine branch off in `patinox.provider.local.errors`.
 """
@@ -117,3 +119,39 @@ class ModelMismatch(ModelNotAvailable):
 
 class CloudModelRefused(ModelNotAvailable):
     """The model runs on somebody else's computer, and leaving this machine was not allowed."""
+
+
+class StructuredOutputError(ProviderError):
+    """The model answered, but not in the shape that was asked for.
+
+    Attributes:
+        raw: the answer's text as the model wrote it; it is in no message and no `repr`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        raw: str = "",
+        hint: str | None = None,
+        service: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Keep the text beside the usual facts."""
+        super().__init__(message, hint=hint, service=service, status=status)
+        self.raw = raw
+
+
+class ToolCallInvalid(ProviderError):
+    """The model called a tool that is not there, or with arguments that do not fit.
+
+    The message is written for the model: handed back as the tool's result, it tells what to mend.
+    """
+
+
+def missing_extra(what: str, extra: str) -> ConfigurationError:
+    """Make the error for a library that is not installed; `what` is what needs it."""
+    return ConfigurationError(
+        f"{what} needs the extra `{extra}`, which is not installed.",
+        hint=f'Run: pip install "patinox[{extra}]"',
+    )
