@@ -18,11 +18,12 @@ FLOORS = """
     _version provider/errors provider/embeddings provider/secret
     provider/images provider/schema provider/tools
     provider/types
-    provider/base provider/assemble local/types local/errors local/facts local/wire/
+    provider/base provider/assemble local/types local/errors local/facts local/wire/ local/events
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
     local/transport local/flight | embedded/
-    local/spec local/nearest local/service local/answer local/health local/routing local/catalog
+    local/health local/routing local/catalog local/observers local/accounts local/tally
+    local/spec local/nearest local/service local/answer
     local/ollama | local/lmstudio | local/llamacpp | local/embedded
     local/registry local/probing
     local/discovery
@@ -49,6 +50,8 @@ ONLY = {  # what is imported, or read, in these rooms only
     "os.environ": ("local/environment embedded/", "settings come from an injected mapping"),
     "os.getenv": ("local/environment", "settings come from an injected mapping"),
     "patinox.embedded": ("local/embedded embedded/", "the engine is reached through its service"),
+    "opentelemetry": ("telemetry/", "it belongs to the extra `otel`"),
+    "prometheus_client": ("telemetry/", "it belongs to the extra `prometheus`"),
     "rich": ("cli/", "it belongs to the extra `cli`"),
     "typer": ("cli/", "it belongs to the extra `cli`"),
     "xllamacpp": ("embedded/", "it belongs to the extra `embedded`"),
@@ -57,7 +60,7 @@ ONLY = {  # what is imported, or read, in these rooms only
 DRY = {"provider/types", "provider/errors", "provider/base", "provider/assemble", "local/types"}
 DRY |= {"provider/schema", "provider/tools"}
 DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
-DRY |= {"local/health", "local/routing"}
+DRY |= {"local/health", "local/routing", "local/events", "local/accounts", "local/tally"}
 WET = {"aiohttp", "anyio", "asyncio", "logging", "os", "socket", "threading", "time"}
 
 

@@ -216,6 +216,17 @@ def default_files(environ: Mapping[str, str], platform: str = sys.platform) -> t
     return tuple(Path(folder, "patinox", FILE_NAME) for folder in folders if folder)
 
 
+def semconv_opt_in(environ: Mapping[str, str] | None = None) -> frozenset[str]:
+    """Return which new conventions of OpenTelemetry are wanted, by its own variable.
+
+    Args:
+        environ: the environment; `None` for the process's own.
+    """
+    environ = os.environ if environ is None else environ
+    words = environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
+    return frozenset(word.strip() for word in words if word.strip())
+
+
 def _read_file(environ: Mapping[str, str], file: Path | None) -> _File:
     named = environ.get("PATINOX_CONFIG", "").strip()
     if file is None and named:

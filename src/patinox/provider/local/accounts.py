@@ -1,0 +1,352 @@
+"""The account of a request: it ends exactly once, with all that was asked on its way.
+
+    with Call(Operation.CHAT, request, observers=observers, clock=clock) as call:
+        with call.attempt(server) as attempt:
+            ...
+
+How a block is left says how it went: by its end, an error, a cancellation, or as its caller left.
+Where nobody watches, next to nothing is done.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from patinox.provider.assemble import Assembler
+from patinox.provider.errors import ModelMismatch, ProviderError
+from patinox.provider.local.errors import ParseError, ServiceTimeout, ServiceUnavailable
+from patinox.provider.local.events import (
+    AttemptFinished,
+    AttemptStarted,
+    CallContent,
+    CallFinished,
+    CallStarted,
+    Operation,
+    Outcome,
+    Phase,
+    Server,
+    error_name,
+)
+from patinox.provider.local.health import counts_against
+from patinox.provider.local.observers import NOBODY, Observers
+from patinox.provider.types import (
+    CompletionRequest,
+    EmbeddingRequest,
+    ReasoningDelta,
+    ResponseFinished,
+    ResponseStarted,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+
+Clock = Callable[[], float]
+Ledger = Callable[[AttemptFinished, BaseException | None], None]
+Request = CompletionRequest | EmbeddingRequest
+
+_NUMBERS = itertools.count(1)
+# Fields of a request that say how to answer and are numbers: nothing of what was said.
+_PARAMETERS = (
+    *("temperature", "max_tokens", "top_p", "top_k", "seed", "dimensions"),
+    *("presence_penalty", "frequency_penalty"),
+)
+_REFUSALS = range(400, 500)
+_BUSY = 503
+
+
+class Call:
+    """One request, from its start to its end."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        request: Request,
+        *,
+        clock: Clock,
+        observers: Observers = NOBODY,
+        ledger: Ledger | None = None,
+        server: Server | None = None,
+        streaming: bool = False,
+    ) -> None:
+        """Open the account.
+
+        Args:
+            operation: what is asked for.
+            request: what is asked.
+            clock: monotonic seconds.
+            observers: who is told.
+            ledger: takes the end of each attempt and its error, whether or not anybody watches.
+            server: who is asked, where there is no choice.
+            streaming: whether the caller takes the answer piece by piece.
+        """
+        self.observers = observers
+        self.ledger = ledger
+        self.clock = clock
+        self.number = next(_NUMBERS)
+        self._operation = operation
+        self._request = request
+        self._server = server
+        self._streaming = streaming
+        self._attempts = list[Attempt]()
+        self._began = clock()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if self.observers:
+            self.observers.tell(
+                CallStarted(
+                    call=self.number,
+                    operation=self._operation,
+                    requested=str(self._request.model),
+                    server=self._server,
+                    streaming=self._streaming,
+                    parameters=_parameters(self._request),
+                )
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End, and tell how."""
+        if not self.observers:
+            return
+        if self.observers.curious:
+            self._tell_content()
+        self.observers.tell(self._finished(error))
+
+    def attempt(self, server: Server, *, reason: str | None = None) -> Attempt:
+        """Open the account of asking a server, and why that one."""
+        attempt = Attempt(self, len(self._attempts) + 1, server, reason)
+        self._attempts.append(attempt)
+        return attempt
+
+    def _tell_content(self) -> None:
+        if isinstance(self._request, CompletionRequest):
+            pieces = self._attempts[-1].pieces if self._attempts else None
+            self.observers.tell(
+                CallContent(
+                    call=self.number,
+                    request=self._request,
+                    response=pieces.response() if pieces else None,
+                )
+            )
+
+    def _finished(self, error: BaseException | None) -> CallFinished:
+        ended = CallFinished(
+            call=self.number,
+            operation=self._operation,
+            requested=str(self._request.model),
+            streaming=self._streaming,
+            server=self._server,
+            outcome=_outcome(error),
+            error=_error(error),
+            seconds=self.clock() - self._began,
+        )
+        if not self._attempts:
+            return ended
+        first, last = self._attempts[0], self._attempts[-1]
+        outcome = _outcome(error, whole=last.phase is Phase.ENDED)
+        return replace(
+            ended,
+            model=last.model,
+            server=last.server,
+            outcome=outcome,
+            attempts=len(self._attempts),
+            fallback=outcome is Outcome.SUCCESS and last.server != first.server,
+            reason=last.reason,
+            time_to_first_token=None if last.first is None else last.first - self._began,
+            chunk_seconds=last.chunk_seconds,
+            characters=last.characters,
+            usage=last.usage,
+            finish_reason=last.finish_reason,
+            answered_model=last.answered_model,
+            response_id=last.response_id,
+            sent_bytes=sum(each.sent_bytes for each in self._attempts),
+            received_bytes=sum(each.received_bytes for each in self._attempts),
+        )
+
+
+class Attempt:
+    """One server asked once; who asks it says how far it came.
+
+    Attributes:
+        phase: how far it came.
+        model: the model, as the server lists it, once it is found.
+        loaded: whether that is in memory.
+        usage: tokens, as the server counted them.
+        answered_model: the model's name in the answer.
+        sent_bytes: size of the request's body.
+        received_bytes: size of the reply's body, so far.
+    """
+
+    def __init__(self, call: Call, number: int, server: Server, reason: str | None) -> None:
+        """Open the account of the request's attempt of this number."""
+        self.server = server
+        self.reason = reason
+        self.phase = Phase.FINDING
+        self.model: str | None = None
+        self.loaded: bool | None = None
+        self.usage = Usage()
+        self.answered_model: str | None = None
+        self.response_id: str | None = None
+        self.finish_reason: str | None = None
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self.characters = 0
+        self.first: float | None = None
+        self.chunk_seconds = list[float]()
+        self.pieces: Assembler | None = None
+        self._call = call
+        self._number = number
+        self._last = 0.0
+        self._sent: float | None = None
+        self._began = call.clock()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        call = self._call
+        if call.observers:
+            call.observers.tell(
+                AttemptStarted(
+                    call=call.number,
+                    attempt=self._number,
+                    server=self.server,
+                    reason=self.reason,
+                )
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End, and tell how."""
+        call = self._call
+        if call.observers or call.ledger:
+            event = self._finished(error)
+            if call.ledger:
+                call.ledger(event, error)
+            call.observers.tell(event)
+
+    def sends(self, size: int) -> None:
+        """Note that the server is called now, with a body of so many bytes."""
+        self.phase = Phase.SENT
+        self.sent_bytes += size
+        self._sent = self._call.clock()
+
+    def takes(self, batch: list[StreamEvent]) -> None:
+        """Note what came of the answer, all at once."""
+        if self._call.observers:
+            self._take(batch)
+        if batch and type(batch[-1]) is ResponseFinished:
+            self.phase = Phase.ENDED
+
+    def _take(self, batch: Iterable[StreamEvent]) -> None:
+        chunks = 0
+        for event in batch:
+            match event:
+                case TextDelta(content) | ReasoningDelta(content):
+                    chunks += 1
+                    self.characters += len(content)
+                case ToolCallDelta():
+                    chunks += 1
+                    self.characters += len(event.arguments)
+                case ResponseStarted():
+                    self.answered_model, self.response_id = event.model, event.id
+                case ResponseFinished():
+                    self.usage, self.finish_reason = event.usage, event.finish_reason
+                case _:
+                    pass
+        if self._call.observers.curious:
+            self.pieces = self.pieces or Assembler()
+            for event in batch:
+                self.pieces.add(event)
+        if chunks:
+            self._time(chunks)
+
+    def _time(self, chunks: int) -> None:
+        """Note that so many pieces of output came now; what comes at once shares the time."""
+        now = self._call.clock()
+        if self.first is None:
+            self.phase = Phase.OUTPUT
+            self.first = now
+            chunks -= 1  # the first has no time between it and another
+            self.chunk_seconds += [0.0] * chunks
+        else:
+            self.chunk_seconds += [(now - self._last) / chunks] * chunks
+        self._last = now
+
+    def _finished(self, error: BaseException | None) -> AttemptFinished:
+        now = self._call.clock()
+        outcome = _outcome(error, whole=self.phase is Phase.ENDED)
+        if unreached(error):
+            self.phase = Phase.CONNECTING
+        worked = self.phase.reached_the_server and not _refused(error)
+        wasted = outcome in (Outcome.ERROR, Outcome.CANCELLED)
+        return AttemptFinished(
+            call=self._call.number,
+            attempt=self._number,
+            server=self.server,
+            model=self.model,
+            loaded=self.loaded,
+            outcome=outcome,
+            error=_error(error),
+            at_fault=isinstance(error, ProviderError) and counts_against(error),
+            breach=is_breach(error),
+            phase=self.phase,
+            seconds=now - self._began,
+            may_have_executed=worked,
+            characters=self.characters,
+            wasted_characters=self.characters if wasted else 0,
+            wasted_seconds=now - (self._sent or now) if wasted and worked else 0.0,
+            sent_bytes=self.sent_bytes,
+            received_bytes=self.received_bytes,
+        )
+
+
+def unreached(error: BaseException | None) -> bool:
+    """Whether the server never took the call."""
+    if isinstance(error, ServiceTimeout):
+        return error.phase == "connect"
+    return isinstance(error, ServiceUnavailable) and error.refused
+
+
+def is_breach(error: BaseException | None) -> bool:
+    """Whether an error says that the server broke its contract."""
+    return isinstance(error, ParseError | ModelMismatch) or isinstance(
+        getattr(error, "__cause__", None), ParseError
+    )
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether the server said that it did not begin."""
+    return isinstance(error, ProviderError) and (error.status in _REFUSALS or error.status == _BUSY)
+
+
+def _outcome(error: BaseException | None, *, whole: bool = False) -> Outcome:
+    if error is None or (whole and isinstance(error, GeneratorExit)):
+        return Outcome.SUCCESS
+    if isinstance(error, GeneratorExit):
+        return Outcome.CLIENT_GONE
+    return Outcome.ERROR if isinstance(error, Exception) else Outcome.CANCELLED
+
+
+def _error(error: BaseException | None) -> str | None:
+    return error_name(error) if isinstance(error, Exception) else None
+
+
+def _parameters(request: Request) -> Mapping[str, float]:
+    named = ((name, getattr(request, name, None)) for name in _PARAMETERS)
+    return {name: value for name, value in named if value is not None}

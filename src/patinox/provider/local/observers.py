@@ -1,0 +1,58 @@
+"""Events on their way to observers, none of whom can harm a request or another observer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from patinox.provider.local.errors import InvalidConfiguration
+from patinox.provider.local.events import CallContent, Event, Observer
+
+
+class Observers:
+    """Those who are told what happens; false if there is nobody."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        """Take those who are to be told.
+
+        Raises:
+            InvalidConfiguration: one of them has no method `observe`.
+        """
+        for each in observers:
+            if isinstance(each, type) or not callable(getattr(each, "observe", None)):
+                msg = f"`observers` has a {each!r:.100}; allowed: objects with a method `observe`."
+                raise InvalidConfiguration(msg)
+        self._each = tuple(observers)
+        self._curious = tuple(each for each in self._each if getattr(each, "content", False))
+        self._faulty = set[int]()
+
+    def __bool__(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self._each)
+
+    @property
+    def curious(self) -> bool:
+        """Whether anybody wants to know what is said."""
+        return bool(self._curious)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody whom it concerns; what goes wrong there is logged, once for each."""
+        for each in self._curious if isinstance(event, CallContent) else self._each:
+            try:
+                each.observe(event)
+            except Exception as error:  # noqa: BLE001  telemetry never breaks what it watches
+                self._complain(each, error)
+
+    def _complain(self, observer: Observer, error: Exception) -> None:
+        if id(observer) in self._faulty:
+            return
+        import logging  # noqa: PLC0415  only where there is something to say
+
+        self._faulty.add(id(observer))
+        logging.getLogger("patinox").warning(
+            "The observer %s failed; what else goes wrong in it is not told.",
+            type(observer).__name__,
+            exc_info=error,
+        )
+
+
+NOBODY = Observers()

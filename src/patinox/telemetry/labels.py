@@ -1,0 +1,53 @@
+"""What is measured and under which labels, whose values come from bounded sets."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from patinox.provider.errors import ConfigurationError
+
+OTHER = "other"
+NONE = "none"
+
+# Seconds; of OpenTelemetry's conventions for requests and for pieces of answers.
+SECONDS = tuple(0.01 * 2**power for power in range(14))
+# Tokens; likewise.
+TOKENS = tuple(4**power for power in range(14))
+
+
+class Bounded:
+    """The first so many values; whatever comes later is `other`.
+
+    >>> models = Bounded(2)
+    >>> [models(name) for name in ("a", "b", "c", "a")]
+    ['a', 'b', 'other', 'a']
+    """
+
+    def __init__(self, most: int) -> None:
+        """Take up to `most` values."""
+        self._most = most
+        self._seen = set[str]()
+
+    def __call__(self, value: str) -> str:
+        """Return the value, or what stands for it."""
+        if value not in self._seen:
+            if len(self._seen) >= self._most:
+                return OTHER
+            self._seen.add(value)
+        return value
+
+
+def library(name: str, extra: str) -> ModuleType:
+    """Import what an exporter needs.
+
+    Raises:
+        ConfigurationError: it is not installed; the hint names the extra that brings it.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
+            raise
+        msg = f"This exporter needs {name}, which is not installed."
+        raise ConfigurationError(msg, hint=f'pip install "patinox[{extra}]"') from error

@@ -1,0 +1,223 @@
+"""Events as metrics of Prometheus.
+
+    async with LocalProvider(observers=[PrometheusObserver()]) as local: ...
+
+It counts into a registry of `prometheus_client`, which you expose: `start_http_server(9000)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from patinox.provider.local.events import (
+    AttemptFinished,
+    AttemptStarted,
+    CallFinished,
+    CallStarted,
+    Event,
+    QueueWaited,
+    ServiceChanged,
+    ServiceProbed,
+)
+from patinox.provider.local.types import ServiceStatus
+from patinox.telemetry.labels import NONE, OTHER, SECONDS, TOKENS, Bounded, library
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+MAX_MODELS = 100
+MAX_SERVICES = 50
+
+
+class Metric(NamedTuple):
+    """One metric: its name without the prefix, its kind, its labels and what it tells."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: Sequence[float] = ()
+
+
+_CALL = ("operation", "service", "model")
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("requests", "counter", (*_CALL, "outcome", "error"), "Requests that ended."),
+        Metric("request_seconds", "histogram", _CALL, "Time of a request to its end.", SECONDS),
+        Metric(
+            "time_to_first_token_seconds",
+            "histogram",
+            _CALL,
+            "Time of a request to its first output.",
+            SECONDS,
+        ),
+        Metric(
+            "time_per_output_chunk_seconds",
+            "histogram",
+            _CALL,
+            "Time from one piece of output to the next.",
+            SECONDS,
+        ),
+        Metric(
+            "request_tokens",
+            "histogram",
+            (*_CALL, "type"),
+            "Tokens of a request, as the server counted them: input or output.",
+            TOKENS,
+        ),
+        Metric("requests_in_flight", "gauge", ("operation",), "Requests that have not ended."),
+        Metric("fallbacks", "counter", _CALL, "Answers from another service than the first."),
+        Metric(
+            "attempts",
+            "counter",
+            ("service", "outcome", "error", "phase", "executed"),
+            "Times that a service was asked, and whether it may have done work.",
+        ),
+        Metric("attempt_seconds", "histogram", ("service",), "Time of asking a service.", SECONDS),
+        Metric("attempts_in_flight", "gauge", ("service",), "Attempts that have not ended."),
+        Metric(
+            "wasted_characters",
+            "counter",
+            ("service",),
+            "Characters of output that are part of no whole answer.",
+        ),
+        Metric(
+            "wasted_seconds",
+            "counter",
+            ("service",),
+            "Time that services may have worked for no answer.",
+        ),
+        Metric("sent_bytes", "counter", ("service",), "Bytes of requests' bodies."),
+        Metric("received_bytes", "counter", ("service",), "Bytes of replies' bodies."),
+        Metric("queue_seconds", "histogram", ("service",), "Time of waiting for a turn.", SECONDS),
+        Metric("service_state", "gauge", ("service", "state"), "1 for the state a service has."),
+        Metric(
+            "service_last_change_timestamp_seconds",
+            "gauge",
+            ("service",),
+            "When the state of a service changed, in Unix seconds.",
+        ),
+        Metric("service_opened", "counter", ("service",), "Times a service was put aside."),
+        Metric("probe_seconds", "histogram", ("service", "outcome"), "Time of a probe.", SECONDS),
+        Metric("skipped_entries", "counter", ("service",), "Unreadable entries of lists."),
+        Metric(
+            "protocol_violations",
+            "counter",
+            ("service",),
+            "Replies of a service that broke its contract.",
+        ),
+    )
+}
+
+
+class PrometheusObserver:
+    """Counts events into a registry."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        prefix: str = "patinox",
+        max_models: int = MAX_MODELS,
+        wall_clock: Callable[[], float] = lambda: datetime.now(tz=UTC).timestamp(),
+    ) -> None:
+        """Register the metrics.
+
+        Args:
+            registry: where; the library's own if none is given.
+            prefix: what their names begin with.
+            max_models: how many models have a label of their own; the others share `other`.
+            wall_clock: Unix seconds.
+
+        Raises:
+            ConfigurationError: `prometheus-client` is not installed.
+            ValueError: the registry has metrics of these names already.
+        """
+        client = library("prometheus_client", "prometheus")
+        registry = registry or client.REGISTRY
+        kinds = {"counter": client.Counter, "gauge": client.Gauge, "histogram": client.Histogram}
+        self._metrics: Mapping[str, Any] = {
+            metric.name: kinds[metric.kind](
+                f"{prefix}_{metric.name}",
+                metric.help,
+                metric.labels,
+                registry=registry,
+                **({"buckets": metric.buckets} if metric.buckets else {}),
+            )
+            for metric in METRICS.values()
+        }
+        self._models = Bounded(max_models)
+        self._services = Bounded(MAX_SERVICES)
+        self._wall_clock = wall_clock
+
+    def observe(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case CallStarted():
+                self._of("requests_in_flight", event.operation).inc()
+            case CallFinished():
+                self._call(event)
+            case AttemptStarted():
+                self._of("attempts_in_flight", self._services(event.server.id)).inc()
+            case AttemptFinished():
+                self._attempt(event)
+            case QueueWaited():
+                self._of("queue_seconds", self._services(event.server.id)).observe(event.seconds)
+            case ServiceChanged():
+                self._changed(event)
+            case ServiceProbed():
+                self._probed(event)
+            case _:
+                pass
+
+    def _of(self, metric: str, *labels: str) -> Any:  # noqa: ANN401  a metric of the library
+        return self._metrics[metric].labels(*labels)
+
+    def _call(self, event: CallFinished) -> None:
+        # A name that no service lists comes from outside, and is no label.
+        model = OTHER if event.model is None else self._models(event.model)
+        service = self._services(event.server.id) if event.server else NONE
+        call = (event.operation, service, model)
+        self._of("requests_in_flight", event.operation).dec()
+        self._of("requests", *call, event.outcome, event.error or NONE).inc()
+        self._of("request_seconds", *call).observe(event.seconds)
+        if event.fallback:
+            self._of("fallbacks", *call).inc()
+        if event.time_to_first_token is not None:
+            self._of("time_to_first_token_seconds", *call).observe(event.time_to_first_token)
+            chunks = self._of("time_per_output_chunk_seconds", *call)
+            for seconds in event.chunk_seconds:
+                chunks.observe(seconds)
+        counts = {"input": event.usage.prompt_tokens, "output": event.usage.completion_tokens}
+        for kind, count in counts.items():
+            if count is not None:
+                self._of("request_tokens", *call, kind).observe(count)
+
+    def _attempt(self, event: AttemptFinished) -> None:
+        service = self._services(event.server.id)
+        executed = "yes" if event.may_have_executed else "no"
+        ended = (event.outcome, event.error or NONE, event.phase, executed)
+        self._of("attempts_in_flight", service).dec()
+        self._of("attempts", service, *ended).inc()
+        self._of("attempt_seconds", service).observe(event.seconds)
+        self._of("sent_bytes", service).inc(event.sent_bytes)
+        self._of("received_bytes", service).inc(event.received_bytes)
+        self._of("wasted_characters", service).inc(event.wasted_characters)
+        self._of("wasted_seconds", service).inc(event.wasted_seconds)
+        self._of("protocol_violations", service).inc(event.breach)
+
+    def _changed(self, event: ServiceChanged) -> None:
+        service = self._services(event.server.id)
+        for state in ServiceStatus:
+            self._of("service_state", service, state).set(state is event.after)
+        self._of("service_last_change_timestamp_seconds", service).set(self._wall_clock())
+        self._of("service_opened", service).inc(event.opened)
+
+    def _probed(self, event: ServiceProbed) -> None:
+        service = self._services(event.server.id)
+        self._of("probe_seconds", service, event.outcome).observe(event.seconds)
+        self._of("skipped_entries", service).inc(event.skipped)
+        self._of("protocol_violations", service).inc(event.breach)

@@ -1,0 +1,77 @@
+import logging
+
+import pytest
+
+from patinox.provider.local.errors import InvalidConfiguration
+from patinox.provider.local.events import (
+    CallContent,
+    Event,
+    Outcome,
+    QueueWaited,
+    Server,
+)
+from patinox.provider.local.observers import NOBODY, Observers
+from patinox.provider.types import CompletionRequest
+
+EVENT = QueueWaited(call=1, server=Server("ollama", "ollama"), outcome=Outcome.SUCCESS, seconds=0.5)
+CONTENT = CallContent(call=1, request=CompletionRequest("m", "my secret"))
+
+
+class Notes:
+    """Keeps what it is told."""
+
+    def __init__(self, *, content: bool = False) -> None:
+        self.content = content
+        self.seen = list[Event]()
+
+    def observe(self, event: Event) -> None:
+        self.seen.append(event)
+
+
+class Broken:
+    def observe(self, event: Event) -> None:
+        raise KeyError(type(event).__name__)
+
+
+def test_everybody_is_told_in_order() -> None:
+    first, second = Notes(), Notes()
+    Observers([first, second]).tell(EVENT)
+    assert first.seen == second.seen == [EVENT]
+
+
+def test_nobody_is_false() -> None:
+    assert not NOBODY
+    assert Observers([Notes()])
+
+
+def test_what_was_said_is_told_only_to_those_who_asked() -> None:
+    plain, curious = Notes(), Notes(content=True)
+    observers = Observers([plain, curious])
+    observers.tell(CONTENT)
+    assert observers.curious
+    assert not Observers([plain]).curious
+    assert (plain.seen, curious.seen) == ([], [CONTENT])
+
+
+def test_a_fault_of_one_is_logged_once_and_harms_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    notes = Notes()
+    observers = Observers([Broken(), notes])
+    observers.tell(EVENT)
+    observers.tell(EVENT)
+    assert notes.seen == [EVENT, EVENT]
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("patinox", logging.WARNING)
+    assert "Broken failed" in record.getMessage()
+    assert record.exc_info
+
+
+@pytest.mark.parametrize("wrong", [None, object(), Notes, "logs"])
+def test_what_cannot_observe_is_refused(wrong: Notes) -> None:
+    with pytest.raises(InvalidConfiguration, match="objects with a method `observe`"):
+        Observers([wrong])
+
+
+def test_a_value_of_content_does_not_show_what_was_said() -> None:
+    assert "my secret" not in repr(CONTENT)
