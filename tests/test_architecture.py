@@ -19,12 +19,14 @@ FLOORS = """
     provider/images provider/schema provider/tools
     provider/types
     provider/base provider/assemble local/types local/errors local/facts local/wire/ local/events
+    provider/lifecycle
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
     local/transport local/flight | embedded/
     local/health local/routing local/catalog local/observers local/accounts local/tally
-    local/spec local/nearest local/service local/answer
-    local/ollama | local/lmstudio | local/llamacpp | local/embedded
+    local/lifecycle local/spec local/nearest local/service local/answer
+    local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
+        local/llamacpp | local/embedded
     local/registry local/probing
     local/discovery
     local/lookup local/coordinator provider/factory
@@ -61,6 +63,7 @@ DRY = {"provider/types", "provider/errors", "provider/base", "provider/assemble"
 DRY |= {"provider/schema", "provider/tools"}
 DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
 DRY |= {"local/health", "local/routing", "local/events", "local/accounts", "local/tally"}
+DRY |= {"provider/lifecycle"}
 WET = {"aiohttp", "anyio", "asyncio", "logging", "os", "socket", "threading", "time"}
 
 

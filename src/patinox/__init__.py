@@ -63,6 +63,13 @@ if TYPE_CHECKING:
     from patinox.provider.images import (
         Image,
     )
+    from patinox.provider.lifecycle import (
+        LoadedModel,
+        Operation,
+        PullProgress,
+        PullStream,
+        RunningModel,
+    )
     from patinox.provider.local.config import (
         Deadlines,
         DiscoveryConfig,
@@ -189,6 +196,7 @@ __all__ = [
     "LMStudioConfig",
     "LMStudioProvider",
     "LlamaCppProvider",
+    "LoadedModel",
     "Local",
     "LocalProvider",
     "LocalProviderConfig",
@@ -209,16 +217,20 @@ __all__ = [
     "OllamaProvider",
     "OpenAI",
     "OpenRouter",
+    "Operation",
     "OutputSchema",
     "ParseError",
     "Provider",
     "ProviderError",
+    "PullProgress",
+    "PullStream",
     "QualityTier",
     "RateLimited",
     "ReasoningDelta",
     "ResponseFinished",
     "ResponseStarted",
     "ResponseTooLarge",
+    "RunningModel",
     "Secret",
     "ServiceConfig",
     "ServiceDiscovery",
@@ -283,6 +295,13 @@ _HOMES = {
     ),
     "patinox.provider.factory": ("create_default_provider",),
     "patinox.provider.images": ("Image",),
+    "patinox.provider.lifecycle": (
+        "LoadedModel",
+        "Operation",
+        "PullProgress",
+        "PullStream",
+        "RunningModel",
+    ),
     "patinox.provider.local.config": (
         "Deadlines",
         "DiscoveryConfig",

@@ -282,3 +282,28 @@ async def test_a_download_goes_on_until_the_model_is_there(ask: Ask) -> None:
 def native(code: str, message: str, param: str | None = None) -> dict[str, object]:
     error: dict[str, object] = {"message": message, "type": "invalid_request", "code": code}
     return error if param is None else {**error, "param": param}
+
+
+async def test_a_download_takes_as_many_looks_as_it_is_told(ask: Ask) -> None:
+    async with LMStudioEmulator([OWL], download_steps=4) as server:
+        begun = await ask(server, DOWNLOAD, {"model": "acme/wren-1b"})
+        status = f"{DOWNLOAD}/status/{begun.json['job_id']}"
+        looks = [(await ask(server, status)).json for _ in range(4)]
+    assert [look["status"] for look in looks] == ["downloading"] * 3 + ["completed"]
+    assert [4 * look["downloaded_bytes"] // look["total_size_bytes"] for look in looks] == [
+        *[1, 2, 3, 4]
+    ]
+    assert list(looks[0])[-2:] == ["bytes_per_second", "estimated_completion"]
+
+
+@pytest.mark.parametrize("end", ["paused", "failed"])
+async def test_a_download_may_never_be_complete(ask: Ask, end: Literal["paused", "failed"]) -> None:
+    async with LMStudioEmulator([OWL], download_end=end) as server:
+        begun = await ask(server, DOWNLOAD, {"model": "acme/wren-1b"})
+        status = f"{DOWNLOAD}/status/{begun.json['job_id']}"
+        looks = [(await ask(server, status)).json for _ in range(3)]
+        keys = [row["key"] for row in (await ask(server, "/api/v1/models")).json["models"]]
+    assert begun.json["status"] == "downloading"
+    assert {look["status"] for look in looks} == {end}
+    assert "completed_at" not in looks[-1]
+    assert keys == ["acme/owl-4b"]

@@ -35,6 +35,7 @@ from patinox import (
     LMStudio,
     LMStudioConfig,
     LMStudioProvider,
+    LoadedModel,
     Local,
     LocalProvider,
     LocalProviderConfig,
@@ -55,16 +56,20 @@ from patinox import (
     OllamaProvider,
     OpenAI,
     OpenRouter,
+    Operation,
     OutputSchema,
     ParseError,
     Provider,
     ProviderError,
+    PullProgress,
+    PullStream,
     QualityTier,
     RateLimited,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
     ResponseTooLarge,
+    RunningModel,
     Secret,
     ServiceConfig,
     ServiceDiscovery,
@@ -235,6 +240,21 @@ def one_server() -> list[ModelProvider]:
             return [*servers, made]
         case _:
             assert_never(made)
+
+
+async def manage(local: OllamaProvider) -> None:
+    """A model is got, loaded, looked at."""
+    assert_type(await local.refused(Operation.PULL), CapabilityNotSupported | None)
+    async with local.pull("llama3.2:3b") as download:
+        assert_type(download, PullStream)
+        async for progress in download:
+            assert_type(progress, PullProgress)
+            assert_type(progress.fraction, float | None)
+    loaded = await local.ensure_loaded("llama3.2:3b", 8192, keep_alive=600)
+    assert_type(loaded, LoadedModel)
+    assert_type(loaded.fits, bool | None)
+    assert_type(await local.running(), list[RunningModel])
+    assert_type(await local.unload(ModelId("llama3.2:3b")), bool)
 
 
 def spec() -> ServiceSpec:

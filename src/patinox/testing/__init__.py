@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         OllamaError,
         OllamaModel,
         OllamaPrompt,
+        OllamaPullFault,
         OllamaToolCall,
     )
     from patinox.testing.server import EmulatedServer
@@ -47,6 +48,7 @@ __all__ = [
     "OllamaError",
     "OllamaModel",
     "OllamaPrompt",
+    "OllamaPullFault",
     "OllamaToolCall",
     "Seen",
 ]
@@ -64,6 +66,7 @@ _HOMES = {
     "OllamaError": "ollama",
     "OllamaModel": "ollama",
     "OllamaPrompt": "ollama",
+    "OllamaPullFault": "ollama",
     "OllamaToolCall": "ollama",
     "Seen": "exchange",
 }

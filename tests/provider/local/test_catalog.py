@@ -132,3 +132,26 @@ async def test_closing_stops_a_fetch() -> None:
     with pytest.raises(ProviderError, match="closed while it was being asked"):
         await waiting
     assert server.asked == 1
+
+
+async def test_after_a_change_the_list_is_fetched_again_however_young_it_is() -> None:
+    server = Server()
+    kept = catalog(server)
+    assert await names(kept) == ["m1"]
+    kept.forget()
+    assert await names(kept) == ["m2"]
+
+
+async def test_a_list_that_was_on_its_way_while_something_changed_does_not_count() -> None:
+    server = Server()
+    kept = catalog(server)
+    server.release.clear()
+    async with asyncio.TaskGroup() as group:
+        asked = group.create_task(names(kept))
+        for _ in range(5):  # turns of the loop until the server is asked
+            await asyncio.sleep(0)
+        assert server.asked == 1
+        kept.forget()
+        server.release.set()
+    assert asked.result() == ["m2"]
+    assert await names(kept) == ["m2"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from patinox.provider.errors import ProviderError
-from patinox.provider.local.flight import SingleFlight, side_by_side
+from patinox.provider.local.flight import Flights, SingleFlight, side_by_side
 
 
 class Work:
@@ -34,7 +34,7 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-def flight(work: Callable[[], Coroutine[None, None, None]]) -> SingleFlight:
+def flight(work: Callable[[], Coroutine[None, None, None]]) -> SingleFlight[None]:
     return SingleFlight(work)
 
 
@@ -215,3 +215,67 @@ async def test_who_is_cancelled_together_with_the_run_is_cancelled() -> None:
     await closing
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+# Flights by name.
+
+
+async def test_each_name_has_a_flight_of_its_own() -> None:
+    one, other = Work(), Work()
+    flights = Flights[None]()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(flights.run("one", one))
+        group.create_task(flights.run("other", other))
+        await turn()
+        assert (one.started, other.started) == (1, 1)
+        one.release.set()
+        other.release.set()
+
+
+async def test_a_flight_that_ended_is_forgotten() -> None:
+    work = Work()
+    work.release.set()
+    flights = Flights[None]()
+    for _ in range(2):
+        await flights.run("one", work)
+    assert work.started == 2
+
+
+async def test_everybody_who_waits_gets_the_result() -> None:
+    release = asyncio.Event()
+
+    async def work() -> str:
+        await release.wait()
+        return "done"
+
+    flights = Flights[str]()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(flights.run("one", work)) for _ in range(3)]
+        await turn()
+        release.set()
+    assert [task.result() for task in tasks] == ["done"] * 3
+
+
+async def test_a_flight_goes_on_as_long_as_somebody_waits_for_it() -> None:
+    work = Work()
+    flights = Flights[None]()
+    first, second = (asyncio.ensure_future(flights.run("one", work)) for _ in range(2))
+    await turn()
+    first.cancel()
+    await turn()
+    assert work.ended == []
+    second.cancel()
+    await asyncio.wait([first, second])
+    assert work.ended == ["cancelled"]
+
+
+async def test_closing_stops_every_flight() -> None:
+    work = Work()
+    flights = Flights[None]()
+    waiting = asyncio.ensure_future(flights.run("one", work))
+    await turn()
+    await flights.aclose()
+    with pytest.raises(ProviderError, match="closed while"):
+        await waiting
+    assert work.ended == ["cancelled"]

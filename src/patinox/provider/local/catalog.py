@@ -21,6 +21,7 @@ class Catalog:
         self._clock = clock
         self._models: tuple[ModelInfo, ...] = ()
         self._fetched_at: float | None = None
+        self._changes = 0
         self._flight = SingleFlight(self._refresh)
 
     async def get(self, *, fresh: bool = False) -> tuple[ModelInfo, ...]:
@@ -32,12 +33,20 @@ class Catalog:
         young = self._fetched_at is not None and self._clock() - self._fetched_at < self._ttl
         if fresh or not young:
             await self._flight.run()
+            if self._fetched_at is None:  # what was fetched is from before a change
+                await self._flight.run()
         return self._models
+
+    def forget(self) -> None:
+        """Ask the server the next time, whatever is kept: something was changed there."""
+        self._changes += 1
+        self._fetched_at = None
 
     async def aclose(self) -> None:
         """Stop a fetch that is under way."""
         await self._flight.aclose()
 
     async def _refresh(self) -> None:
+        changes = self._changes
         self._models = tuple(await self._fetch())
-        self._fetched_at = self._clock()
+        self._fetched_at = self._clock() if changes == self._changes else None

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 from patinox.provider.errors import ProviderError
 
+T = TypeVar("T")
 
-class SingleFlight:
-    """Runs `work` once for everybody who asks while it runs; all get its end or its error."""
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+class SingleFlight(Generic[T]):
+    """Runs `work` once for everybody who asks while it runs; all get its result or its error."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
         """Keep the work; nothing runs yet."""
         self._work = work
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[T] | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> T:
         """Do the work, or wait for the run that is under way.
 
         A caller that is cancelled does not take the run from the others.
@@ -32,7 +34,7 @@ class SingleFlight:
             self._task.add_done_callback(_retrieve)
         task = self._task
         try:
-            await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             caller = asyncio.current_task()
             if not task.cancelled() or (caller and caller.cancelling()):
@@ -46,6 +48,34 @@ class SingleFlight:
             await asyncio.wait([self._task])
 
 
+class Flights(Generic[T]):
+    """Single flights by name, each there for as long as somebody waits for it.
+
+    A run that nobody waits for any more is stopped: it was done for those who asked.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._flights: dict[Hashable, SingleFlight[T]] = {}
+        self._waiting: dict[Hashable, int] = {}
+
+    async def run(self, name: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do the work, or wait for the run of that name that is under way; see `SingleFlight`."""
+        flight = self._flights.setdefault(name, SingleFlight(work))
+        self._waiting[name] = self._waiting.get(name, 0) + 1
+        try:
+            return await flight.run()
+        finally:
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                del self._waiting[name], self._flights[name]
+                await flight.aclose()
+
+    async def aclose(self) -> None:
+        """Stop every run that is under way."""
+        await asyncio.gather(*(flight.aclose() for flight in self._flights.values()))
+
+
 @contextlib.asynccontextmanager
 async def side_by_side() -> AsyncGenerator[asyncio.TaskGroup]:
     """Run tasks at once; the first error stops the others and comes out as it is."""
@@ -56,7 +86,7 @@ async def side_by_side() -> AsyncGenerator[asyncio.TaskGroup]:
         raise errors.exceptions[0] from None
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     """Look at an error that nobody may be left to see, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()

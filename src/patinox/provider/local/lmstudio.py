@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -19,7 +19,12 @@ from patinox.provider.local.dialects.faults import Rule, read_fault
 from patinox.provider.local.dialects.openai import OpenAIDialect
 from patinox.provider.local.errors import ModelNotFound, ModelNotLoaded, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
-from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.lmstudio_lifecycle import (
+    NATIVE_VERSION,
+    Abilities,
+    LMStudioLifecycle,
+    NativeModel,
+)
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
@@ -34,51 +39,9 @@ RULES: tuple[Rule, ...] = (
     (r"has crashed|model (un|re)loaded|fetch failed|exit code", ServiceError),
     (r"unrecognized_keys|response_format|tool_choice|'url' field", InvalidRequest),
 )
-_NATIVE = HTTPRequest(path="/api/v1/models")
 _OLD = HTTPRequest(path="/api/v0/models")
 _COMPATIBLE = HTTPRequest(path="/v1/models")
 _INSTANCE = re.compile(r":[0-9]+$")
-
-
-class _Config(msgspec.Struct):
-    context_length: Count | None = None
-
-
-class _Instance(msgspec.Struct):
-    id: Name
-    config: _Config | None = None
-
-
-class _Quantization(msgspec.Struct):
-    name: str | None = None
-
-
-class _Abilities(msgspec.Struct):
-    vision: bool | None = None
-    trained_for_tool_use: bool | None = None
-    reasoning: dict[str, Any] | None = None
-
-
-class _NativeModel(msgspec.Struct):
-    """An entry of `/api/v1/models`, LM Studio 0.4 and later."""
-
-    key: Name
-    type: str | None = None
-    display_name: str | None = None
-    publisher: str | None = None
-    architecture: str | None = None
-    quantization: _Quantization | None = None
-    size_bytes: Count | None = None
-    params_string: str | None = None
-    loaded_instances: list[_Instance] | None = None
-    max_context_length: Count | None = None
-    format: str | None = None
-    capabilities: _Abilities | None = None
-    variants: list[str] | None = None
-
-
-class _NativeList(msgspec.Struct):
-    models: list[msgspec.Raw]
 
 
 class _OldModel(msgspec.Struct):
@@ -109,15 +72,13 @@ class _Status(msgspec.Struct):
     version: str
 
 
-class LMStudioProvider(ServiceProvider):
+class LMStudioProvider(LMStudioLifecycle):
     """LM Studio at one address."""
 
     service_type: ClassVar[str] = "lmstudio"
     label: ClassVar[str] = "LM Studio"
     dialect: ClassVar[Dialect] = OpenAIDialect(rules=RULES, counts_embedding_tokens=False)
     default_port: ClassVar[int] = 1234
-
-    _version: str | None = None
 
     @property
     def inferred_version(self) -> str | None:
@@ -128,7 +89,7 @@ class LMStudioProvider(ServiceProvider):
         """List models from the newest route the server has; a refused key is no missing route."""
         if isinstance(self.config, LMStudioConfig) and self.config.use_openai_compat:
             return await self._compatible()
-        for version, fetch in (("0.4.x", self._native), ("0.3.x", self._old)):
+        for version, fetch in ((NATIVE_VERSION, self._native), ("0.3.x", self._old)):
             with contextlib.suppress(ParseError, ModelNotFound):
                 models = await fetch()
                 self._version = version
@@ -145,9 +106,7 @@ class LMStudioProvider(ServiceProvider):
         return _bare(answered) in names
 
     async def _native(self) -> list[ModelInfo]:
-        listed = await self.ask(_NATIVE, _NativeList)
-        models = self.entries(_NATIVE, listed.models, _NativeModel, at="$.models")
-        return [self._from_native(model) for model in models]
+        return [self._from_native(model) for model in await self.native_models()]
 
     async def _old(self) -> list[ModelInfo]:
         return [self._from_old(model) for model in await self._data(_OLD)]
@@ -166,10 +125,10 @@ class LMStudioProvider(ServiceProvider):
         listed = await self.ask(request, _OldList)
         return self.entries(request, listed.data, _OldModel, at="$.data")
 
-    def _from_native(self, model: _NativeModel) -> ModelInfo:
+    def _from_native(self, model: NativeModel) -> ModelInfo:
         instances = model.loaded_instances or []
         running = instances[0].config if instances else None
-        abilities = model.capabilities or _Abilities()
+        abilities = model.capabilities or Abilities()
         parameters = parameter_count(model.params_string)
         told = {
             "max_tokens": model.max_context_length,

@@ -6,7 +6,6 @@ Dialect: `dialects/ollama.py`. API: https://github.com/ollama/ollama/blob/main/d
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,19 +17,23 @@ from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
 from patinox.provider.local.flight import side_by_side
-from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.ollama_lifecycle import (
+    CLOUD,
+    Listed,
+    OllamaLifecycle,
+    Running,
+    named_cloud,
+)
 from patinox.provider.local.spec import Identity, ServiceSpec, Survey
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import Count, Name, decode_json
 from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo, Source
 
 _TAGS = HTTPRequest(path="/api/tags")
-_PS = HTTPRequest(path="/api/ps")
 _DEFAULT_HOST = "registry.ollama.ai/"
 _DEFAULT_NAMESPACE = "library/"
 _AT_ONCE = 8
 _MOST = 2**63
-_CLOUD = re.compile(r"[:-]cloud$", re.IGNORECASE)
 
 
 class _Details(msgspec.Struct):
@@ -53,15 +56,6 @@ class _Tag(msgspec.Struct):
     capabilities: list[str] | None = None
 
 
-class _Running(msgspec.Struct):
-    name: Name
-    context_length: Count | None = None
-
-
-class _List(msgspec.Struct):
-    models: list[msgspec.Raw] | None
-
-
 class _Show(msgspec.Struct):
     capabilities: list[str] | None = None
     model_info: dict[str, Any] | None = None
@@ -72,7 +66,7 @@ class _Version(msgspec.Struct):
     version: str
 
 
-class OllamaProvider(ServiceProvider):
+class OllamaProvider(OllamaLifecycle):
     """Ollama at one address."""
 
     service_type: ClassVar[str] = "ollama"
@@ -115,22 +109,22 @@ class OllamaProvider(ServiceProvider):
         """Accept the name that a model has in the cloud itself, without `cloud` in it."""
         names = {self.normalize(info.id)}
         if info.remote:
-            names.add(self.normalize(_CLOUD.sub("", info.id)))
+            names.add(self.normalize(CLOUD.sub("", info.id)))
         return self.normalize(answered) in names
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:
         """Describe a cloud model, which Ollama passes on without having it in its list."""
-        if not _named_cloud(model.name):
+        if not named_cloud(model.name):
             return None
         return ModelInfo(id=model.name, service=self.id, remote=True)
 
-    async def _listed(self) -> tuple[list[_Tag], list[_Running]]:
+    async def _listed(self) -> tuple[list[_Tag], list[Running]]:
         async with side_by_side() as group:
-            tags = group.create_task(self.ask(_TAGS, _List))
-            running = group.create_task(self.ask(_PS, _List))
+            tags = group.create_task(self.ask(_TAGS, Listed))
+            running = group.create_task(self.in_memory())
         return (
             self.entries(_TAGS, tags.result().models or (), _Tag, at="$.models"),
-            self.entries(_PS, running.result().models or (), _Running, at="$.models"),
+            running.result(),
         )
 
     async def _show(self, tag: _Tag, gate: asyncio.Semaphore) -> _Show | None:
@@ -144,7 +138,7 @@ class OllamaProvider(ServiceProvider):
             except (ModelNotFound, ServiceError, ParseError, InvalidRequest):
                 return None
 
-    def _info(self, tag: _Tag, show: _Show | None, running: _Running | None) -> ModelInfo:
+    def _info(self, tag: _Tag, show: _Show | None, running: Running | None) -> ModelInfo:
         details = tag.details or _Details()
         architecture, longest = _architecture(show, details)
         now = running.context_length or None if running else None
@@ -161,7 +155,7 @@ class OllamaProvider(ServiceProvider):
             quantization=details.quantization_level or None,
             format=details.format or None,
             digest=tag.digest or None,
-            remote=bool(tag.remote_host or tag.remote_model) or _named_cloud(tag.name),
+            remote=bool(tag.remote_host or tag.remote_model) or named_cloud(tag.name),
             **state(
                 Source.SERVER,
                 context_length=longest,
@@ -169,12 +163,6 @@ class OllamaProvider(ServiceProvider):
                 loaded=running is not None,
             ),
         )
-
-
-def _named_cloud(name: str) -> bool:
-    """Tell whether the tag says that the model runs in the cloud."""
-    last = name.rpartition("/")[2]
-    return ":" in last and _CLOUD.search(last) is not None
 
 
 def _architecture(show: _Show | None, details: _Details) -> tuple[str | None, int | None]:

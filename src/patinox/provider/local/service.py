@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
@@ -26,6 +26,7 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
+from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
@@ -53,11 +54,9 @@ PER_VECTOR = 2**16
 MAX_VECTORS = 2**28
 
 
-class ServiceProvider(ABC):
+class ServiceProvider(LifecycleMixin):
     """A `ModelProvider` for one service; use it as a context manager, or call `aclose`."""
 
-    service_type: ClassVar[str]
-    label: ClassVar[str]
     dialect: ClassVar[Dialect]
     default_port: ClassVar[int] = 80
 
@@ -84,6 +83,7 @@ class ServiceProvider(ABC):
         """
         if not isinstance(endpoint, Endpoint):
             endpoint = parse_endpoint(endpoint, default_port=self.default_port)
+        super().__init__()
         self.endpoint = endpoint.addresses()[0]
         self.config = config or ServiceConfig()
         self.id = service_id or self.service_type
@@ -111,6 +111,7 @@ class ServiceProvider(ABC):
 
     async def aclose(self) -> None:
         """Close what belongs to it."""
+        await self._loads.aclose()
         await self._catalog.aclose()
         if self._own_transport:
             await self._transport.aclose()
@@ -317,15 +318,20 @@ class ServiceProvider(ABC):
             ModelNotFound: it is not there; the message has the nearest names.
             CloudModelRefused: it runs in the cloud and that is not allowed.
         """
-        info = await self.find(model) or await self.find(model, fresh=True)
-        if info is None:
-            models = await self._catalog.get()
-            raise model_not_found(model, models, where=self.label, service=self.id)
+        info = await self.locate(model)
         if info.remote and not self.config.allow_cloud:
             raise CloudModelRefused(
                 f"{info.id!r} runs in the cloud, although {self.label} lists it.",
                 hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
             )
+        return info
+
+    async def locate(self, model: ModelId) -> ModelInfo:
+        """Find the model as `resolve` does, wherever it runs; raises `ModelNotFound`."""
+        info = await self.find(model) or await self.find(model, fresh=True)
+        if info is None:
+            models = await self._catalog.get()
+            raise model_not_found(model, models, where=self.label, service=self.id)
         return info
 
     async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:

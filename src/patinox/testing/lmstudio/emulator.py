@@ -50,6 +50,8 @@ class LMStudioSwitches(TypedDict, total=False):
     auto_evict: bool
     load_seconds: float
     load_ignores_context: bool
+    download_steps: int
+    download_end: Literal["completed", "paused", "failed"]
     reasoning_key: Literal["reasoning_content", "reasoning", "inline"]
     overflow: Literal["A", "C"]
     done_marker: bool
@@ -76,6 +78,9 @@ class LMStudioEmulator(EmulatedServer):
     - `auto_evict=True`: whether such a load unloads the one before it.
     - `load_seconds=0.0`: how long a load takes, in seconds.
     - `load_ignores_context=False`: whether a load takes its default context whatever is asked.
+    - `download_steps=2`: how many looks at a download find it complete.
+    - `download_end="completed"`: what becomes of a download then; one that is `"paused"` or has
+      `"failed"` is not complete.
     - `reasoning_key="reasoning_content"`: where OpenAI routes put reasoning: under this key, under
       `"reasoning"`, or `"inline"` as `<think>` in the content.
     - `overflow="A"`: what a too long prompt is answered: the classic engine's text, or `"C"`, the

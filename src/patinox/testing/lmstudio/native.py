@@ -14,7 +14,7 @@ import msgspec
 from patinox.testing.lmstudio import errors
 from patinox.testing.lmstudio.express import as_count, as_text, reply_json
 from patinox.testing.lmstudio.models import LMStudioModel
-from patinox.testing.lmstudio.state import Instance, LoadFailed, Studio
+from patinox.testing.lmstudio.state import Instance, LoadFailed, Studio, Switches
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -31,7 +31,6 @@ _LOAD_CONFIG = {
     "offload_kv_cache_to_gpu",
     "parallel",
 }
-_DOWNLOAD_STEPS = 2
 
 
 class Download(msgspec.Struct):
@@ -131,15 +130,17 @@ class NativeModelRoutes:
         await reply_json(exchange, reply, indent=_INDENT)
 
     async def download_status(self, exchange: Exchange, identifier: str) -> None:
-        """`GET /api/v1/models/download/status/{job_id}`: half done, then done and usable."""
+        """`GET /api/v1/models/download/status/{job_id}`: each look a step further, then usable."""
         job = self._downloads.get(identifier)
         if job is None:
             raise errors.unknown_job(identifier)
-        job.steps = min(job.steps + 1, _DOWNLOAD_STEPS)
-        if job.steps == _DOWNLOAD_STEPS and job.completed_at is None:
+        switches = self._studio.switches
+        last = switches.download_steps if switches.download_end == "completed" else 1
+        job.steps = min(job.steps + 1, last)
+        if job.steps == switches.download_steps and job.completed_at is None:
             job.completed_at = _now()
             self._studio.models.append(job.model)
-        await reply_json(exchange, _progress(job), indent=_INDENT)
+        await reply_json(exchange, _progress(job, switches), indent=_INDENT)
 
 
 def _abilities(model: LMStudioModel) -> Json:
@@ -155,18 +156,21 @@ def _abilities(model: LMStudioModel) -> Json:
     }
 
 
-def _progress(job: Download) -> Json:
-    total = job.model.size_bytes
+def _progress(job: Download, switches: Switches) -> Json:
+    total, steps = job.model.size_bytes, switches.download_steps
+    stuck = switches.download_end != "completed"
     row: Json = {
         "job_id": job.id,
-        "status": "downloading" if job.completed_at is None else "completed",
+        "status": switches.download_end if stuck or job.completed_at else "downloading",
         "total_size_bytes": total,
-        "downloaded_bytes": total * job.steps // _DOWNLOAD_STEPS,
+        "downloaded_bytes": total * job.steps // steps,
         "started_at": job.started_at,
     }
     if job.completed_at is not None:
         return row | {"completed_at": job.completed_at}
-    return row | {"bytes_per_second": total // _DOWNLOAD_STEPS, "estimated_completion": _now()}
+    if stuck:
+        return row
+    return row | {"bytes_per_second": total // steps, "estimated_completion": _now()}
 
 
 def _catalog_key(name: str) -> str:

@@ -35,6 +35,8 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     auto_evict: bool = True
     load_seconds: float = 0.0
     load_ignores_context: bool = False
+    download_steps: int = 2
+    download_end: Literal["completed", "paused", "failed"] = "completed"
     reasoning_key: Literal["reasoning_content", "reasoning", "inline"] = "reasoning_content"
     overflow: Literal["A", "C"] = "A"
     done_marker: bool = True

@@ -9,6 +9,7 @@ from patinox.testing.ollama.models import (
     OllamaPrompt,
     OllamaToolCall,
 )
+from patinox.testing.ollama.pulls import OllamaPullFault
 
 __all__ = [
     "DEFAULT_MODELS",
@@ -17,5 +18,6 @@ __all__ = [
     "OllamaError",
     "OllamaModel",
     "OllamaPrompt",
+    "OllamaPullFault",
     "OllamaToolCall",
 ]

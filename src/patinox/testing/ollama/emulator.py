@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from html import escape
 from itertools import chain
 from urllib.parse import quote
@@ -31,6 +31,7 @@ from patinox.testing.ollama.go_json import OllamaError, decode, quoted, to_json
 from patinox.testing.ollama.models import DEFAULT_MODELS, OllamaModel
 from patinox.testing.ollama.names import Name, parse_name, parse_reference, stored_name
 from patinox.testing.ollama.openai import OpenAIRoutes, reply_error
+from patinox.testing.ollama.pulls import OllamaPullFault, PullBroken, Pulls
 from patinox.testing.ollama.requests import (
     FOREVER,
     ChatRequest,
@@ -42,7 +43,7 @@ from patinox.testing.ollama.requests import (
     PullRequest,
     ShowRequest,
 )
-from patinox.testing.ollama.shapes import ps_entry, pull_progress, show, tags_entry
+from patinox.testing.ollama.shapes import ps_entry, show, tags_entry
 from patinox.testing.ollama.state import Installed, Store
 from patinox.testing.server import EmulatedServer
 
@@ -59,8 +60,13 @@ _MOVED = {301: "Moved Permanently", 307: "Temporary Redirect"}
 class OllamaEmulator(EmulatedServer):
     """Ollama, emulated.
 
+    `pull_faults` lists what goes wrong with the downloads to come: each takes the first that is
+    left. What had come by then stays, and the next download goes on there. A slow download:
+    `chunk_delay`.
+
     Args:
-        models: what is installed; pulling knows these and the default models.
+        models: what is installed.
+        pullable: what can be pulled, beside these and the default models.
         version: what it says it is. Before 0.30 it answers as 0.24 does: `/api/tags` has no
             capabilities and no lengths, every model takes the rendered path, chat models embed,
             images that a model cannot see are ignored, and more.
@@ -82,6 +88,7 @@ class OllamaEmulator(EmulatedServer):
         self,
         *,
         models: Iterable[OllamaModel] = DEFAULT_MODELS,
+        pullable: Iterable[OllamaModel] = (),
         version: str = "0.33.0",
         context_length: int = 4096,
         keep_alive: float = 300.0,
@@ -102,9 +109,11 @@ class OllamaEmulator(EmulatedServer):
         self._on_gpu = on_gpu
         self._cloud = cloud
         self._thinking_levels = thinking_levels
-        self._registry = {m.parsed.key: m for m in chain(DEFAULT_MODELS, installed)}
         keep = int(keep_alive * _SECOND) if keep_alive >= 0 else FOREVER
         self._store = Store(installed, clock=clock, num_ctx=context_length, keep=keep)
+        self.pull_faults: list[OllamaPullFault] = []
+        pullable = chain(DEFAULT_MODELS, installed, pullable)
+        self._pulls = Pulls(self._store, pullable, self.pull_faults)
         self._runner = Runner(
             self._store,
             since_0_30=since_0_30,
@@ -223,26 +232,18 @@ class OllamaEmulator(EmulatedServer):
         request = decode(exchange.body, PullRequest)
         invalid = OllamaError(400, "invalid model name")
         reference = parse_reference(request.model or request.name, when_empty=invalid)
-        events = self._download(stored_name(reference))
-        if request.stream:
-            await native.reply_lines(exchange, events)
-            return
+        events = self._pulls.run(stored_name(reference))
         try:
+            if request.stream:
+                await native.reply_lines(exchange, events)
+                return
             *_, last = events
+            await exchange.reply(200, to_json(last), content_type="application/json")
         except OllamaError as error:
             body = to_json(error.body)
             await exchange.reply(error.status, body, content_type="application/json")
-        else:
-            await exchange.reply(200, to_json(last), content_type="application/json")
-
-    def _download(self, name: Name) -> Iterator[dict[str, object]]:
-        yield {"status": "pulling manifest"}
-        model = self._registry.get(name.key)
-        if model is None:
-            raise OllamaError(500, "pull model manifest: file does not exist")
-        yield from pull_progress(model)
-        self._store.add(model)
-        yield {"status": "success"}
+        except PullBroken:
+            pass  # an answer that is not finished closes the connection
 
     async def _copy(self, exchange: Exchange) -> None:
         request = decode(exchange.body, CopyRequest)

@@ -92,6 +92,8 @@ class OllamaModel(msgspec.Struct, frozen=True, kw_only=True):
         digest: of its manifest, hexadecimal; derived from the name unless given.
         reply: what it answers: a text, an answer, or a function of the prompt, which may raise
             `OllamaError`; `None` repeats the last user message.
+        layers: bytes of what it has beside its weights (template, licence), of which `size` is the
+            sum; a download fetches one after the other.
     """
 
     name: str
@@ -111,6 +113,7 @@ class OllamaModel(msgspec.Struct, frozen=True, kw_only=True):
     system: str = ""
     digest: str = ""
     reply: Reply | None = None
+    layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if parse_name(self.name) is None:

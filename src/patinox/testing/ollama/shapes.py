@@ -110,20 +110,6 @@ def show(
     }
 
 
-def pull_progress(model: OllamaModel) -> Iterator[dict[str, object]]:
-    """Yield the progress of a download between its first event and its last."""
-    digest = f"sha256:{model.weights_digest}"
-    for part in range(5):
-        yield {
-            "status": f"pulling {model.weights_digest[:12]}",
-            "digest": digest,
-            "total": model.size,
-            **without_empty(completed=model.size * part // 4),
-        }
-    yield {"status": "verifying sha256 digest"}
-    yield {"status": "writing manifest"}
-
-
 def _fraction(ns: int) -> str:
     return f".{ns % _SECOND:09d}".rstrip("0").rstrip(".")
 

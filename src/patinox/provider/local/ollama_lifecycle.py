@@ -1,0 +1,214 @@
+"""Ollama's models: got from its registry, loaded by an empty request, shown by `/api/ps`.
+
+API: https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncGenerator
+from typing import ClassVar
+
+import msgspec
+
+from patinox.provider.errors import CloudModelRefused
+from patinox.provider.lifecycle import (
+    GO_ON,
+    LoadedModel,
+    PullMeter,
+    PullProgress,
+    RunningModel,
+)
+from patinox.provider.local.dialects.ollama import unix_time
+from patinox.provider.local.errors import ModelNotFound, StreamInterrupted
+from patinox.provider.local.lifecycle import Refusals
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.transport import StreamReply
+from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
+from patinox.provider.local.wire.json import Count, Name, decode_leniently
+from patinox.provider.local.wire.lines import LineDecoder
+from patinox.provider.types import ModelInfo
+
+PS = HTTPRequest(path="/api/ps")
+_SUCCESS = "success"
+# It reads all that came once more, in silence.
+_CHECKING = "verifying"
+# A model that stays for ever leaves 292 years from now: later than this is never.
+_NEVER = 7_258_118_400  # 2200-01-01
+CLOUD = re.compile(r"[:-]cloud$", re.IGNORECASE)
+
+
+class Running(msgspec.Struct):
+    """An entry of `/api/ps`."""
+
+    name: Name
+    size: Count | None = None
+    size_vram: Count | None = None
+    expires_at: str | None = None
+    context_length: Count | None = None
+
+
+class Listed(msgspec.Struct):
+    """What `/api/tags` and `/api/ps` list."""
+
+    models: list[msgspec.Raw] | None
+
+
+class _Told(msgspec.Struct):
+    """A line of the progress of a download."""
+
+    status: str = ""
+    digest: str | None = None
+    total: Count | None = None
+    completed: Count | None = None
+    error: object | None = None
+
+
+class OllamaLifecycle(ServiceProvider):
+    """What Ollama does with its models beside answering."""
+
+    refusals: ClassVar[Refusals] = {}
+
+    async def running_models(self) -> list[RunningModel]:
+        """List what `/api/ps` says."""
+        return [
+            RunningModel(
+                model=item.name,
+                service=self.id,
+                size_bytes=item.size,
+                vram_bytes=item.size_vram,
+                expires_at=_leaves(item.expires_at),
+                context_length=item.context_length or None,
+            )
+            for item in await self.in_memory()
+        ]
+
+    async def in_memory(self) -> list[Running]:
+        """Ask what is in memory."""
+        told = await self.ask(PS, Listed)
+        return self.entries(PS, told.models or (), Running, at="$.models")
+
+    async def resident(self, info: ModelInfo) -> LoadedModel | None:
+        """Find the model in `/api/ps`."""
+        name = self.normalize(info.id)
+        for item in await self.in_memory():
+            if self.normalize(item.name) == name:
+                length = item.context_length or None
+                return LoadedModel(model=info.id, service=self.id, context_length=length)
+        return None
+
+    async def load_model(
+        self, info: ModelInfo, context_length: int | None, keep_alive: float | None
+    ) -> LoadedModel:
+        """Ask it nothing, which loads it; another context than it has loads it anew."""
+        await self._touch(info, context_length, keep_alive)
+        return await self.resident(info) or LoadedModel(model=info.id, service=self.id)
+
+    async def keep_model(self, info: ModelInfo, there: LoadedModel, keep_alive: float) -> None:
+        """Ask it nothing with the context it has, so that it is not loaded anew."""
+        await self._touch(info, there.context_length, keep_alive)
+
+    async def _touch(
+        self, info: ModelInfo, context_length: int | None, keep_alive: float | None
+    ) -> None:
+        body: dict[str, object] = {"model": info.id}
+        if context_length is not None:
+            body["options"] = {"num_ctx": context_length}
+        if keep_alive is not None:
+            body["keep_alive"] = keep_alive
+        if info.capabilities.supports_chat is False:
+            request = json_request("POST", "/api/embed", {**body, "input": []})
+        else:
+            request = json_request("POST", "/api/chat", {**body, "messages": [], "stream": False})
+        await self.order(request)
+
+    async def unload_model(self, info: ModelInfo, name: str) -> bool:  # noqa: ARG002  one copy each
+        """Ask it nothing and to stay no longer; answers under way end first."""
+        if await self.resident(info) is None:
+            return False
+        body = {"model": info.id, "prompt": "", "keep_alive": 0, "stream": False}
+        await self.order(json_request("POST", "/api/generate", body))
+        return True
+
+    async def delete_model(self, info: ModelInfo) -> None:
+        """Delete it; what other models share stays."""
+        await self.order(json_request("DELETE", "/api/delete", {"model": info.id}))
+
+    async def copy_model(self, info: ModelInfo, destination: str) -> None:
+        """Give it a second name, which takes no room on the disk."""
+        body = {"source": info.id, "destination": destination}
+        await self.order(json_request("POST", "/api/copy", body))
+
+    async def pull_model(self, name: str) -> AsyncGenerator[PullProgress]:
+        """Download it; only `success` is the end."""
+        if named_cloud(name) and not self.config.allow_cloud:
+            raise CloudModelRefused(
+                f"{name!r} runs in the cloud: only its name would be here.",
+                hint="To let prompts leave this machine: PATINOX_ALLOWCLOUD=true.",
+            )
+        request = json_request("POST", "/api/pull", {"model": name, "stream": True})
+        meter, lines, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")
+        async with self._download(request) as reply:
+            while data := await self._more(reply, progress, name):
+                for line in lines.feed(data):
+                    progress = self._progress(line, meter, name)
+                    yield progress
+                    if progress.done:
+                        return
+        raise _broken(name)
+
+    @contextlib.asynccontextmanager
+    async def _download(self, request: HTTPRequest) -> AsyncGenerator[StreamReply]:
+        within = self.config.deadlines.first_token
+        async with self._transport.stream(
+            self.endpoint,
+            request,
+            within=within,
+            phase="first_token",
+            connect=self._connect(self.endpoint),
+            api_key=self.config.api_key,
+        ) as reply:
+            if reply.status != 200:  # noqa: PLR2004  the one status of an answer
+                raise self.dialect.classify(await reply.whole(within=within, phase="idle"))
+            yield reply
+
+    async def _more(self, reply: StreamReply, progress: PullProgress, name: str) -> bytes:
+        limits = self.config.deadlines
+        checking = progress.status.startswith(_CHECKING)
+        try:
+            return await reply.read(
+                within=max(limits.first_token, limits.idle) if checking else limits.idle,
+                phase="idle",
+            )
+        except StreamInterrupted as error:
+            raise _broken(name) from error
+
+    def _progress(self, line: bytes, meter: PullMeter, name: str) -> PullProgress:
+        told = decode_leniently(line, _Told, what="A line of the reply to /api/pull")
+        if told.error is not None:
+            error = self.dialect.classify(HTTPReply(status=500, headers={}, body=line))
+            if isinstance(error, ModelNotFound):
+                msg = f"There is no model {name!r} to download."
+                raise ModelNotFound(msg, hint="What there is: https://ollama.com/search")
+            raise error
+        progress = meter.see(
+            told.status, digest=told.digest, completed=told.completed, total=told.total
+        )
+        return msgspec.structs.replace(progress, done=told.status == _SUCCESS)
+
+
+def named_cloud(name: str) -> bool:
+    """Tell whether the tag says that the model runs in the cloud."""
+    last = name.rpartition("/")[2]
+    return ":" in last and CLOUD.search(last) is not None
+
+
+def _broken(name: str) -> StreamInterrupted:
+    msg = f"The download of {name!r} broke off before its end."
+    return StreamInterrupted(msg, hint=GO_ON, retryable=False)
+
+
+def _leaves(text: str | None) -> float | None:
+    seconds = unix_time(text)
+    return None if seconds is None or seconds > _NEVER else float(seconds)
