@@ -292,3 +292,15 @@ async def test_whole_and_stream_say_the_same_and_count_the_same(ask: Ask, text: 
 def native(code: str, message: str, param: str | None = None) -> dict[str, object]:
     error: dict[str, object] = {"message": message, "type": "invalid_request", "code": code}
     return error if param is None else {**error, "param": param}
+
+
+async def test_an_answer_by_a_schema_is_json_that_fits_it(ask: Ask) -> None:
+    schema = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    question = {"model": "qwen/qwen3-4b-2507", "messages": HELLO, "response_format": wanted}
+    async with LMStudioEmulator() as server:
+        got = await ask(server, CHAT, question)
+        free = await ask(server, CHAT, {**question, "response_format": {"type": "text"}})
+    content = got.json["choices"][0]["message"]["content"]
+    assert content == '{"said": "You said: hello big world"}'
+    assert free.json["choices"][0]["message"]["content"] == "You said: hello big world"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
+
+from patinox.testing.schemas import sample
 
 
 class LMStudioToolCall(msgspec.Struct, frozen=True):
@@ -63,6 +66,15 @@ class LMStudioPrompt(msgspec.Struct, frozen=True):
         """The text of the last user message, or nothing."""
         return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
 
+    @property
+    def schema(self) -> Mapping[str, object] | None:
+        """The JSON schema that the answer must have, or `None`."""
+        match self.body.get("response_format"):
+            case {"json_schema": {"schema": Mapping() as schema}}:
+                return schema
+            case _:
+                return None
+
 
 Reply = str | LMStudioAnswer | Callable[[LMStudioPrompt], str | LMStudioAnswer]
 
@@ -81,7 +93,7 @@ class LMStudioModel(msgspec.Struct, frozen=True, kw_only=True):
         load_error: why loading it fails, or `None`.
         dimensions: length of its vectors, for an embedding model.
         reply: what it answers: a text, an answer, or a function of the prompt; `None` repeats the
-            last user message.
+            last user message, within the JSON schema if there is one.
     """
 
     key: str
@@ -120,8 +132,11 @@ class LMStudioModel(msgspec.Struct, frozen=True, kw_only=True):
 
     def _echo(self, prompt: LMStudioPrompt) -> LMStudioAnswer:
         reasons = bool(self.reasoning) and prompt.reasoning not in {"off", "none"}
+        text = f"You said: {prompt.last_user_text}"
+        if prompt.schema is not None:
+            text = json.dumps(sample(prompt.schema, text), ensure_ascii=False)
         return LMStudioAnswer(
-            text=f"You said: {prompt.last_user_text}",
+            text=text,
             reasoning="The user said something." if reasons else "",
         )
 

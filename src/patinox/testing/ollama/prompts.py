@@ -10,8 +10,8 @@ import msgspec
 from patinox.testing.ollama.go_json import OllamaError, is_list
 from patinox.testing.ollama.models import OllamaModel, OllamaPrompt
 from patinox.testing.ollama.requests import InferenceRequest, Message, Tool, read_format
-from patinox.testing.ollama.schemas import is_grammar
 from patinox.testing.ollama.text import Limits, prompt_tokens
+from patinox.testing.schemas import is_grammar
 
 TOO_LONG = "the input length exceeds the context length"
 _TOO_LONG_TO_SHIFT = (

@@ -13,7 +13,7 @@ import msgspec
 
 from patinox.testing.ollama.go_json import OllamaError, without_empty
 from patinox.testing.ollama.models import OllamaAnswer, OllamaModel, OllamaPrompt, OllamaToolCall
-from patinox.testing.ollama.schemas import sample
+from patinox.testing.schemas import sample
 
 _TOKEN = re.compile(r"\s*\S+|\s+$")
 _CALL_TOKEN = re.compile(r"\s*(?:\w+|[^\w\s]+)")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from patinox.testing.ollama.go_json import is_list, is_object
+from typing import Any, TypeGuard
 
 _TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 _CHOICES = ("anyOf", "oneOf", "allOf")
@@ -24,7 +22,7 @@ def is_grammar(schema: str | Mapping[str, Any]) -> bool:
 
 
 def _is_known(part: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    kinds: list[object] = part["type"] if is_list(part.get("type")) else [part.get("type")]
+    kinds: list[object] = part["type"] if _is_list(part.get("type")) else [part.get("type")]
     return all(kind is None or kind in _TYPES for kind in kinds) and (
         "$ref" not in part or _resolved(part, root) is not None
     )
@@ -36,14 +34,14 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     within = [schema.get("items"), *schema.get("properties", {}).values()]
     for key in (*_CHOICES, "prefixItems"):
         within += schema.get(key, [])
-    for part in filter(is_object, within):
+    for part in filter(_is_object, within):
         yield from _parts(part)
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any] | None:
     name = str(schema["$ref"]).rpartition("/")[2]
     found: object = {**root.get("$defs", {}), **root.get("definitions", {})}.get(name)
-    return found if is_object(found) else None
+    return found if _is_object(found) else None
 
 
 def _of_schema(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) -> object:
@@ -61,7 +59,7 @@ def _of_schema(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) ->
 
 def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) -> object:
     kind: object = schema.get("type", "object" if "properties" in schema else "string")
-    match kind[0] if is_list(kind) else kind:
+    match kind[0] if _is_list(kind) else kind:
         case "object":
             properties: Mapping[str, Any] = schema.get("properties", {})
             return {name: _of_schema(part, root, text) for name, part in properties.items()}
@@ -76,3 +74,11 @@ def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], text: str) -> o
             return None
         case _:
             return text
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
