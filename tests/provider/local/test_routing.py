@@ -44,7 +44,7 @@ def at(
     return Candidate(service=info, model=model, rank=rank, **fields)
 
 
-def load(in_flight: int, waiting: int = 0, slots: int | None = None) -> dict[str, Occupancy]:
+def load(in_flight: int, waiting: int = 0, slots: int | None = None) -> dict[str, Any]:
     return {"occupancy": Occupancy(in_flight=in_flight, waiting=waiting, slots=slots)}
 
 

@@ -102,6 +102,9 @@ class World:
     def info(self) -> ServiceInfo:
         return self.watch.known["o"].info
 
+    def status(self) -> ServiceStatus:
+        return self.info.status
+
     def asked(self, error: ProviderError | None) -> None:
         self.watch.ended(self.watch.begin("o", limit=10), error)
 
@@ -145,10 +148,10 @@ async def test_after_a_pause_a_look_comes_before_the_use_once_for_all(world: Wor
     release.set()
     await asyncio.gather(*users)
     assert world.service.surveyed == before + 1
-    assert world.info.status is ServiceStatus.UNAVAILABLE
+    assert world.status() is ServiceStatus.UNAVAILABLE
     world.service.error = world.service.answer = None
     await world.time.passes(5)
-    assert world.info.status is ServiceStatus.AVAILABLE
+    assert world.status() is ServiceStatus.AVAILABLE
 
 
 async def _ignored(awaitable: Awaitable[object]) -> None:
@@ -182,11 +185,11 @@ async def test_a_server_on_this_machine_is_known_to_be_back_within_three_seconds
     for _ in range(20):
         world.watch.in_use()
         await world.time.passes(7)
-    assert world.info.status is ServiceStatus.UNAVAILABLE
+    assert world.status() is ServiceStatus.UNAVAILABLE
     assert world.info.consecutive_failures > 20
     world.service.error = None
     await world.time.passes(3)
-    assert world.info.status is ServiceStatus.AVAILABLE
+    assert world.status() is ServiceStatus.AVAILABLE
 
 
 async def test_after_a_standstill_there_is_a_look_and_no_failure_counts(world: World) -> None:
@@ -198,7 +201,7 @@ async def test_after_a_standstill_there_is_a_look_and_no_failure_counts(world: W
     await world.watch.fresh()
     assert world.service.surveyed == before + 1
     world.watch.ended(running, ServiceError("Silent."))
-    assert (world.info.status, world.info.consecutive_failures) == (ServiceStatus.AVAILABLE, 0)
+    assert (world.status(), world.info.consecutive_failures) == (ServiceStatus.AVAILABLE, 0)
 
 
 async def test_the_monitor_too_sees_that_all_stood_still(world: World) -> None:
@@ -222,14 +225,14 @@ async def test_a_probe_runs_once_for_all_who_want_it(world: World) -> None:
     release.set()
     await asyncio.wait(checks)
     assert world.service.surveyed == 1
-    assert world.info.status is ServiceStatus.AVAILABLE
+    assert world.status() is ServiceStatus.AVAILABLE
 
 
 async def test_the_fault_of_a_plugin_is_told_and_ends_nothing(world: World) -> None:
     world.service.error = ZeroDivisionError("of the plugin")
     await world.watch.check("o")
     assert world.info.detail == "ZeroDivisionError in the code of O: of the plugin"
-    assert world.info.status is ServiceStatus.DEGRADED
+    assert world.status() is ServiceStatus.DEGRADED
 
 
 async def test_a_probe_that_was_overtaken_by_what_requests_saw_changes_nothing(
@@ -242,17 +245,17 @@ async def test_a_probe_that_was_overtaken_by_what_requests_saw_changes_nothing(
     world.asked(REFUSED)
     release.set()
     await check
-    assert world.info.status is ServiceStatus.UNAVAILABLE
+    assert world.status() is ServiceStatus.UNAVAILABLE
 
 
 async def test_a_neutral_failure_of_a_probe_is_no_reason_for_haste(world: World) -> None:
     world.service.error = ServiceError("It broke.")
     world.service.error.__cause__ = OSError(24, "Too many open files")
     await world.watch.check("o")
-    assert world.info.status is ServiceStatus.UNKNOWN
+    assert world.status() is ServiceStatus.UNKNOWN
     world.service.error = AuthenticationError("Key.")
     await world.watch.check("o")
-    assert world.info.status is ServiceStatus.UNAUTHORIZED
+    assert world.status() is ServiceStatus.UNAUTHORIZED
     assert world.info.next_check == world.time.now + 5
 
 
@@ -267,10 +270,10 @@ async def test_the_trial_of_a_half_open_service_is_done_with_its_first_output(
     ticket = world.watch.begin("o", limit=10)
     assert not world.watch.admits(world.info)
     ticket = world.watch.answering(ticket)
-    assert world.info.status is ServiceStatus.AVAILABLE
+    assert world.status() is ServiceStatus.AVAILABLE
     assert world.watch.answering(ticket) is ticket
     world.watch.ended(ticket, ServiceError("It broke."))
-    assert (world.info.status, world.info.consecutive_failures) == (ServiceStatus.DEGRADED, 1)
+    assert (world.status(), world.info.consecutive_failures) == (ServiceStatus.DEGRADED, 1)
 
 
 async def test_a_trial_that_is_given_up_leaves_its_place(world: World) -> None:
