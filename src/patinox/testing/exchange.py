@@ -115,6 +115,10 @@ class Exchange:
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
+    def close(self) -> None:
+        """Close the connection after what was sent (FIN), although another request might follow."""
+        self._writer.close()
+
     def abort(self) -> None:
         """Reset the connection (RST): what is still buffered is lost."""
         reset(self._writer)

@@ -258,16 +258,15 @@ class LocalProvider:
         for choice in await self._route(request.model, end, embedding=True):
             provider = discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
-            ticket = discovery.watch.begin(choice.service, limit=60)
             try:
                 response = await provider.embed(attempt)
             except ProviderError as error:
-                discovery.watch.ended(ticket, error)
+                discovery.note_request(choice.service, error)
                 if not error.retryable:
                     raise
                 failures[choice.service] = error
             else:
-                discovery.watch.ended(ticket, None)
+                discovery.note_request(choice.service, None)
                 return response
         raise _failed(failures)
 
@@ -340,7 +339,6 @@ class LocalProvider:
             provider = discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             streaming = provider.config.streaming if whole else True
-            ticket = discovery.watch.begin(choice.service, limit=60)
             try:
                 async with provider.open_stream(attempt, streaming=streaming) as stream:
                     # Until the first output an error may still go elsewhere: nothing goes out.
@@ -354,12 +352,12 @@ class LocalProvider:
                                 yield item
                             held.clear()
             except ProviderError as error:
-                discovery.watch.ended(ticket, error)
+                discovery.note_request(choice.service, error)
                 if not error.retryable:
                     raise
                 failures[choice.service] = error
             else:
-                discovery.watch.ended(ticket, None)
+                discovery.note_request(choice.service, None)
                 return
         raise _failed(failures)
 
