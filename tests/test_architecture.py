@@ -29,7 +29,7 @@ FLOORS = """
         local/llamacpp | local/embedded
     local/registry local/probing
     local/discovery
-    local/lookup local/coordinator provider/factory
+    local/lookup local/lifecycle_face local/coordinator provider/factory
     local/sync | telemetry/ | testing/
     local/__init__ provider/__init__ __init__
     cli/ __main__

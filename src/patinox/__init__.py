@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from patinox.provider.local.sync import (
         SyncCompletionStream,
         SyncLocalProvider,
+        SyncPullStream,
     )
     from patinox.provider.local.types import (
         LocalService,
@@ -251,6 +252,7 @@ __all__ = [
     "StructuredOutputError",
     "SyncCompletionStream",
     "SyncLocalProvider",
+    "SyncPullStream",
     "TextDelta",
     "Timings",
     "Tool",
@@ -337,7 +339,11 @@ _HOMES = {
     "patinox.provider.local.ollama": ("OllamaProvider",),
     "patinox.provider.local.service": ("ServiceProvider",),
     "patinox.provider.local.spec": ("ServiceSpec",),
-    "patinox.provider.local.sync": ("SyncCompletionStream", "SyncLocalProvider"),
+    "patinox.provider.local.sync": (
+        "SyncCompletionStream",
+        "SyncLocalProvider",
+        "SyncPullStream",
+    ),
     "patinox.provider.local.types": (
         "LocalService",
         "ServiceInfo",

@@ -90,6 +90,7 @@ from patinox import (
     StructuredOutputError,
     SyncCompletionStream,
     SyncLocalProvider,
+    SyncPullStream,
     TextDelta,
     Timings,
     Tool,
@@ -242,9 +243,18 @@ def one_server() -> list[ModelProvider]:
             assert_never(made)
 
 
-async def manage(local: OllamaProvider) -> None:
+def manage_blocking(local: SyncLocalProvider) -> None:
+    """The same without `await`."""
+    with local.pull("llama3.2:3b") as download:
+        assert_type(download, SyncPullStream)
+        for progress in download:
+            assert_type(progress, PullProgress)
+    assert_type(local.ensure_loaded("llama3.2:3b", keep_alive=-1), LoadedModel)
+
+
+async def manage(local: LocalProvider, ollama: OllamaProvider) -> None:
     """A model is got, loaded, looked at."""
-    assert_type(await local.refused(Operation.PULL), CapabilityNotSupported | None)
+    assert_type(await ollama.refused(Operation.PULL), CapabilityNotSupported | None)
     async with local.pull("llama3.2:3b") as download:
         assert_type(download, PullStream)
         async for progress in download:

@@ -196,12 +196,12 @@ class PullStream:
             async for progress in download:
                 print(progress.status, progress.fraction)
 
-    Pulling again goes on with what is there. `progress` is the last that was told.
+    Pulling again goes on with what is there.
     """
 
     def __init__(self, told: AsyncGenerator[PullProgress]) -> None:
         """Wrap what is told of one download; nothing is sent before the first is asked for."""
-        self.progress = PullProgress(status="")
+        self._progress = PullProgress(status="")
         self._told = told
         self._entered = False
         self._broken: ProviderError | None = None
@@ -236,21 +236,26 @@ class PullStream:
             msg = "Write `async with provider.pull(model) as download:` first."
             raise RuntimeError(msg)
         try:
-            self.progress = await anext(self._told)
+            self._progress = await anext(self._told)
         except ProviderError as error:
             self._broken = error
             raise
         except StopAsyncIteration:
-            if self.progress.done:
+            if self._progress.done:
                 raise
             raise self._broken or _left() from None
-        return self.progress
+        return self._progress
 
     async def wait(self) -> PullProgress:
         """Wait for the end of the download and return it."""
         async for _ in self:
             pass
-        return self.progress
+        return self._progress
+
+    @property
+    def progress(self) -> PullProgress:
+        """The last that was told."""
+        return self._progress
 
 
 def _left() -> StreamInterrupted:

@@ -15,10 +15,11 @@ import pytest
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults
+from patinox.provider.lifecycle import PullStream
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
-from patinox.provider.local.sync import SyncCompletionStream, SyncLocalProvider
+from patinox.provider.local.sync import SyncCompletionStream, SyncLocalProvider, SyncPullStream
 from patinox.provider.types import CompletionRequest, EmbeddingRequest
 from patinox.testing import OllamaEmulator
 
@@ -47,6 +48,7 @@ def names(kind: type) -> set[str]:
 def test_it_has_the_same_names() -> None:
     assert names(SyncLocalProvider) == names(LocalProvider) - ASYNC_ONLY
     assert names(SyncCompletionStream) == names(CompletionStream)
+    assert names(SyncPullStream) == names(PullStream)
 
 
 @pytest.mark.parametrize("name", sorted(names(LocalProvider) - ASYNC_ONLY))
@@ -57,7 +59,7 @@ def test_it_has_the_same_signatures(name: str) -> None:
         assert isinstance(ours, property)
         assert inspect.signature(ours.fget) == inspect.signature(theirs.fget)  # type: ignore[arg-type]
     elif callable(theirs):
-        returns = {CompletionStream.__name__: SyncCompletionStream.__name__}
+        returns = {"CompletionStream": "SyncCompletionStream", "PullStream": "SyncPullStream"}
         expected = inspect.signature(theirs)
         said = str(expected.return_annotation)
         assert str(inspect.signature(ours)) == str(
@@ -102,6 +104,26 @@ def test_everything_works_where_nothing_is_async(
         assert not local.config.monitor
         with pytest.raises(ModelNotFound):
             local.complete(CompletionRequest("nothing", ["Hello"]))
+
+
+def test_models_are_managed_where_nothing_is_async(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    with SyncLocalProvider(config_for(blocking_ollama)) as local:
+        loaded = local.ensure_loaded("llama3.2:3b", 8192, keep_alive=-1)
+        assert (loaded.context_length, loaded.already) == (8192, False)
+        assert local.load("llama3.2:3b", 4096).context_length == 4096
+        assert [item.model for item in local.running()] == ["llama3.2:3b"]
+        assert local.unload("llama3.2:3b")
+        local.copy("llama3.2:3b", "mine")
+        local.copy("llama3.2:3b", "mine", overwrite=True)
+        local.delete("llama3.2:3b")
+        with local.pull("llama3.2:3b") as download:
+            statuses = [progress.status for progress in download]
+            assert download.wait().done
+        assert statuses[0] == "pulling manifest"
+        assert download.progress.status == statuses[-1] == "success"
+        assert local.supports_model("llama3.2:3b")
 
 
 def test_defaults_fill_what_a_request_leaves_open(

@@ -33,6 +33,7 @@ from patinox.provider.local.errors import (
     ModelNotFound,
     ServiceTimeout,
 )
+from patinox.provider.local.lifecycle_face import LifecycleFace
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.ollama import OllamaProvider
@@ -54,7 +55,7 @@ from patinox.provider.types import (
 )
 
 
-class LocalProvider:
+class LocalProvider(LifecycleFace):
     """All models of all services on this machine.
 
         async with LocalProvider() as local:

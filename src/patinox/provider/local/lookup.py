@@ -98,6 +98,17 @@ class ModelLookup:
             if spec.stand_in and name in {None, spec.name}:
                 await self._discovery.call_in(spec.name)
 
+    async def service(self, name: str) -> Known:
+        """Return a service by its id or type; one that needs no server is called in.
+
+        Raises:
+            ServiceNotFound: it is not there.
+        """
+        known = self._discovery.known(name) or await self._discovery.call_in(name)
+        if known is None:
+            raise self._no_such_service(name)
+        return known
+
     async def lists(self) -> dict[str, Listed]:
         """Ask every service for its models: each one's list, or why there is none."""
 

@@ -14,14 +14,16 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple, Unpack
+from typing import Generic, Protocol, Self, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults, RequestFields
+from patinox.provider.lifecycle import LoadedModel, PullProgress, PullStream, RunningModel
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.lmstudio import LMStudioProvider
@@ -39,6 +41,7 @@ from patinox.provider.types import (
 )
 
 T = TypeVar("T")
+E_co = TypeVar("E_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
 
@@ -119,18 +122,33 @@ async def _serve(started: Future[BlockingPortal]) -> None:
         await portal.sleep_until_stopped()
 
 
-class SyncCompletionStream:
-    """An answer as it comes; use it as a context manager, so that leaving early hangs up."""
+class _AsyncStream(Protocol[E_co]):
+    """What can be entered, stepped and left, asynchronously."""
 
-    def __init__(self, thread: _LoopThread, open_stream: Callable[[], CompletionStream]) -> None:
-        """Keep how to open the stream; nothing is sent before the first event is asked for."""
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
+    async def __anext__(self) -> E_co: ...
+
+
+class _SyncStream(Generic[E_co]):
+    """Something that comes piece by piece; entered, stepped and left in the loop's thread."""
+
+    def __init__(self, thread: _LoopThread, stream: _AsyncStream[E_co]) -> None:
         self._thread = thread
-        self._stream = open_stream()
-        self._entered: AbstractContextManager[CompletionStream] | None = None
+        self._pieces = stream
+        self._entered: AbstractContextManager[object] | None = None
 
     def __enter__(self) -> Self:
         """Enter, in one task of the loop that also leaves."""
-        self._entered = self._thread.wrap(self._stream)
+        self._entered = self._thread.wrap(self._pieces)
         self._entered.__enter__()
         return self
 
@@ -144,16 +162,25 @@ class SyncCompletionStream:
         if self._entered is not None and self._thread.is_ours:
             self._entered.__exit__(kind, error, traceback)
 
-    def __iter__(self) -> Iterator[StreamEvent]:
-        """Go through the events as they come."""
+    def __iter__(self) -> Iterator[E_co]:
+        """Go through the pieces as they come."""
         return self
 
-    def __next__(self) -> StreamEvent:
-        """Wait for the next event; raises what `CompletionStream` raises."""
+    def __next__(self) -> E_co:
+        """Wait for the next piece; raises what the asynchronous stream raises."""
         try:
-            return self._thread.call(self._stream.__anext__)
+            return self._thread.call(self._pieces.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+
+
+class SyncCompletionStream(_SyncStream[StreamEvent]):
+    """An answer as it comes; use it as a context manager, so that leaving early hangs up."""
+
+    def __init__(self, thread: _LoopThread, stream: CompletionStream) -> None:
+        """Keep the stream; nothing is sent before the first event is asked for."""
+        super().__init__(thread, stream)
+        self._stream = stream
 
     def collect(self) -> CompletionResponse:
         """Take in every event that is still to come and return the whole answer."""
@@ -168,6 +195,24 @@ class SyncCompletionStream:
     def response(self) -> CompletionResponse:
         """The answer so far; whole once the stream has ended."""
         return self._stream.response
+
+
+class SyncPullStream(_SyncStream[PullProgress]):
+    """A download as it goes on; use it as a context manager, so that leaving early ends it."""
+
+    def __init__(self, thread: _LoopThread, stream: PullStream) -> None:
+        """Keep the download; nothing is sent before the first progress is asked for."""
+        super().__init__(thread, stream)
+        self._stream = stream
+
+    def wait(self) -> PullProgress:
+        """Wait for the end of the download and return it."""
+        return self._thread.call(self._stream.wait)
+
+    @property
+    def progress(self) -> PullProgress:
+        """The last that was told."""
+        return self._stream.progress
 
 
 class SyncLocalProvider:
@@ -277,13 +322,56 @@ class SyncLocalProvider:
 
     def stream_completion(self, request: CompletionRequest) -> SyncCompletionStream:
         """Answer piece by piece; see `LocalProvider.stream_completion`."""
-        return SyncCompletionStream(
-            self._running, lambda: self._provider.stream_completion(request)
-        )
+        return SyncCompletionStream(self._running, self._provider.stream_completion(request))
 
     def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn texts into vectors; see `LocalProvider.embed`."""
         return self._running.call(self._provider.embed, request)
+
+    def pull(self, model: ModelId | str) -> SyncPullStream:
+        """Download a model; see `LocalProvider.pull`."""
+        return SyncPullStream(self._running, self._provider.pull(model))
+
+    def ensure_loaded(
+        self,
+        model: ModelId | str,
+        context_length: int | None = None,
+        *,
+        keep_alive: float | None = None,
+    ) -> LoadedModel:
+        """Have a model in memory; see `LocalProvider.ensure_loaded`."""
+        work = partial(self._provider.ensure_loaded, keep_alive=keep_alive)
+        return self._running.call(work, model, context_length)
+
+    def load(
+        self,
+        model: ModelId | str,
+        context_length: int | None = None,
+        *,
+        keep_alive: float | None = None,
+    ) -> LoadedModel:
+        """Load a model, anew if it is in memory; see `LocalProvider.load`."""
+        work = partial(self._provider.load, keep_alive=keep_alive)
+        return self._running.call(work, model, context_length)
+
+    def unload(self, model: ModelId | str) -> bool:
+        """Take a model out of memory and tell whether it was there."""
+        return self._running.call(self._provider.unload, model)
+
+    def delete(self, model: ModelId | str) -> None:
+        """Delete a model from the disk; see `LocalProvider.delete`."""
+        self._running.call(self._provider.delete, model)
+
+    def copy(
+        self, source: ModelId | str, destination: ModelId | str, *, overwrite: bool = False
+    ) -> None:
+        """Give a model a second name on its service; see `LocalProvider.copy`."""
+        work = partial(self._provider.copy, overwrite=overwrite)
+        self._running.call(work, source, destination)
+
+    def running(self) -> list[RunningModel]:
+        """List what is in memory on every service; see `LocalProvider.running`."""
+        return self._running.call(self._provider.running)
 
     def supports_model(self, model: ModelId | str) -> bool:
         """Tell whether a service has the model."""
