@@ -257,6 +257,53 @@ def embed(
 
 
 @app.command()
+def bench(  # noqa: PLR0913  each is an option of the command
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODELS", hidden=True)] = None,
+    *,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="NUMBER", help="How often each thing is measured.")
+    ] = 3,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", metavar="NUMBER", help="The longest answer, in tokens.")
+    ] = 64,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency", metavar="NUMBER", help="Up to so many requests at once: 1, 2, 4, ..."
+        ),
+    ] = 4,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT", help="What is asked.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw a picture too: a .png or a .svg."),
+    ] = None,
+    timeout: Timeout = None,
+    service: Service = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Measure how fast models are, and compare services.
+
+    Each of the MODELS is measured on every service that has it; without any, those that are in
+    memory are. Models in the cloud are never measured.
+    """
+    from patinox.cli.bench import PROMPT, Options
+    from patinox.cli.bench import bench as work
+
+    options = Options(
+        prompt=prompt or PROMPT,
+        rounds=rounds,
+        max_tokens=max_tokens,
+        concurrency=concurrency,
+        timeout=timeout,
+        plot=plot,
+    )
+    return work(Setup(service, config), Output(as_json=as_json), models or [], options)
+
+
+@app.command()
 def doctor(*, service: Service = None, config: Config = None, as_json: Json = False) -> int:
     """Look at all that could be wrong, and say what to do."""
     from patinox.cli.doctor import doctor as work

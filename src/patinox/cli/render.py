@@ -142,6 +142,17 @@ def speed(rate: float) -> str:
     return f"{rate:.{1 if rate < 9.95 else 0}f} tokens/s"  # noqa: PLR2004  else as 10.0
 
 
+def number(value: float) -> str:
+    """Write a number with as many digits as say something.
+
+    >>> number(0.0123), number(0.41), number(7.26), number(38.2), number(1234.5)
+    ('0.012', '0.41', '7.3', '38', '1,234')
+    """
+    if value < 1:
+        return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"  # noqa: PLR2004  two that say
+    return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"  # noqa: PLR2004  something
+
+
 # Layout.
 
 

@@ -1,0 +1,155 @@
+"""What `patinox bench` shows: a table that grows while it measures, and what is said in the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from patinox.cli.figures import CLIENT, Result, Spread
+from patinox.cli.output import Output
+from patinox.cli.render import (
+    NOTHING,
+    Canvas,
+    Cell,
+    blocks,
+    duration,
+    join,
+    number,
+    printable,
+    speed,
+    table,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+_CLIENT_MARK = "~"
+
+
+class Scoreboard:
+    """Shows on stderr what is measured: a table that grows, or a line for each model."""
+
+    def __init__(self, out: Output, *, requests: int, at_once: int) -> None:
+        """Show nothing yet, of so many requests altogether and up to so many at once."""
+        self._out = out
+        self._at_once = at_once
+        self._live: Live | None = None
+        self._rows = dict[str, tuple[Result, str]]()
+        self._asked = 0
+        self._all = requests
+
+    @contextmanager
+    def shown(self) -> Generator[None]:
+        """Keep the table on a terminal until the block is left."""
+        if not self._out.err.live:
+            yield
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=sys.stderr)
+        with Live(console=console, auto_refresh=False, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def show(self, result: Result, doing: str) -> None:
+        """Show how far a model is."""
+        self._rows[_key(result)] = (result, doing)
+        self._refresh()
+
+    def step(self) -> None:
+        """Count a request."""
+        self._asked += 1
+        self._refresh()
+
+    def done(self, result: Result) -> None:
+        """Show that a model is done."""
+        self.show(result, "failed" if result.error else "done")
+        if self._live is None:
+            self._out.remark(_in_a_line(result))
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._picture(), refresh=True)
+
+    def _picture(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        rows = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for header in (*HEADERS, f"{self._at_once} AT ONCE", ""):
+            rows.add_column(header)
+        for result, doing in self._rows.values():
+            rows.add_row(*(Text(cell) for cell in (*_cells(result), doing)))
+        said = Text(f"  {self._asked} of {self._all} requests", style="dim")
+        return Group(rows, ProgressBar(self._all, self._asked, width=40), said)
+
+
+# What is said in the end.
+
+_LEGEND = (
+    "FIRST is the time to the first token; READS, WRITES and AT ONCE are tokens per second of the"
+    " prompt, of the answer, and of all answers together. Medians; ~ is measured here, not by the"
+    " server."
+)
+HEADERS = ("MODEL", "SERVICE", "LOAD", "FIRST", "READS", "WRITES")
+
+
+def report(canvas: Canvas, results: Sequence[Result]) -> list[str]:
+    """Lay out what was measured."""
+    most = max((level.at_once for each in results for level in each.levels), default=1)
+    headers = (*HEADERS, f"{most} AT ONCE")
+    good = [each for each in results if each.error is None]
+    rows = [[Cell(text) for text in _cells(each)] for each in good]
+    lines = table(canvas, headers, rows, folding=0) if rows else []
+    if lines is None:
+        lines = blocks(canvas, (_block(each, headers) for each in good))
+    failed = [f"{_key(each)} failed. {each.error}" for each in results if each.error]
+    notes = (*failed, *((_LEGEND,) if good else ()))
+    return [*lines, *(line for each in notes for line in ("", *wrap(canvas, printable(each))))]
+
+
+def _block(result: Result, headers: Sequence[str]) -> tuple[Cell, list[str]]:
+    model, *cells = _cells(result)
+    told = zip(headers[1:], cells, strict=True)
+    return Cell(model, "bold"), [join(*(f"{name.lower()} {cell}" for name, cell in told))]
+
+
+def _key(result: Result) -> str:
+    return f"{result.subject.service}::{result.subject.model}"
+
+
+def _cells(result: Result) -> list[str]:
+    last = result.levels[-1].tokens_per_second if result.levels else None
+    return [
+        printable(result.subject.model),
+        printable(result.subject.service),
+        NOTHING if result.load_seconds is None else duration(result.load_seconds),
+        duration(first.median) if (first := result.first_token_seconds) else NOTHING,
+        _rate(result.prompt_tokens_per_second),
+        _rate(result.answer_tokens_per_second),
+        NOTHING if last is None else number(last.median),
+    ]
+
+
+def _rate(spread: Spread | None) -> str:
+    if spread is None:
+        return NOTHING
+    return (_CLIENT_MARK if spread.measured_by == CLIENT else "") + number(spread.median)
+
+
+def _in_a_line(result: Result) -> str:
+    if result.error is not None:
+        return f"{_key(result)} failed. {result.error}"
+    first, answer = result.first_token_seconds, result.answer_tokens_per_second
+    return join(
+        _key(result),
+        f"first token {duration(first.median)}" if first else None,
+        speed(answer.median) if answer else None,
+    )
