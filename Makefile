@@ -13,7 +13,7 @@ PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/local/events.py $(PROVIDER)/local/accounts.py $(PROVIDER)/local/tally.py \
 	src/patinox/telemetry/*.py
 
-.PHONY: help setup run test check unit lint types coverage format docs lock clean
+.PHONY: help setup run test check unit lint types coverage format docs bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -54,11 +54,14 @@ docs: $(READY) ## write the generated parts of docs/ anew
 	$(BIN)/python scripts/cli_docs
 	$(BIN)/python scripts/config_docs
 
+bench: $(READY) ## Patinox beside its peers, into docs/performance.md (20 minutes; QUICK=1: a look)
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+
 lock: ## write requirements/dev.txt anew
 	scripts/lock
 
 clean: ## remove what these targets made
-	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv benchmarks/.build benchmarks/.envs .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
 $(READY): requirements/dev.txt pyproject.toml scripts/setup
 	@scripts/setup

@@ -1,0 +1,1 @@
+"""One file for each client under measurement, all of one shape: see `worker.py`."""

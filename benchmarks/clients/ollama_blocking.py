@@ -1,0 +1,36 @@
+"""`ollama`, the blocking client."""
+
+from collections.abc import Callable, Sequence
+
+import ollama
+
+SAID = [{"role": "user", "content": "Why are there tides?"}]
+
+
+class Client:
+    """One client, kept."""
+
+    decodes = True
+    blocking = True
+
+    def __init__(self, style: str, port: int) -> None:
+        assert style == "ollama"
+        self.host = f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        """Make the client."""
+        self.client = ollama.Client(self.host)
+
+    def chat(self, model: str) -> str:
+        """Ask for one document."""
+        return self.client.chat(model, SAID).message.content or ""
+
+    def stream(self, model: str, see: Callable[[str], object]) -> None:
+        """Go through the pieces."""
+        for piece in self.client.chat(model, SAID, stream=True):
+            if piece.message.content:
+                see(piece.message.content)
+
+    def embed(self, model: str, texts: list[str], form: str) -> Sequence[Sequence[float]]:
+        """Ask for vectors."""
+        return self.client.embed(model, texts).embeddings
