@@ -9,7 +9,7 @@ PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/schema.py $(PROVIDER)/tools.py $(PROVIDER)/images.py \
 	$(PROVIDER)/local/types.py $(PROVIDER)/local/errors.py $(PROVIDER)/local/facts.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
-	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py \
+	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py $(PROVIDER)/local/limits.py \
 	$(PROVIDER)/local/events.py $(PROVIDER)/local/accounts.py $(PROVIDER)/local/tally.py \
 	src/patinox/telemetry/*.py
 

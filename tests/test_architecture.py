@@ -22,13 +22,13 @@ FLOORS = """
     provider/lifecycle
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
-    local/transport local/flight | embedded/
+    local/transport local/flight local/limits | embedded/
     local/health local/routing local/catalog local/observers local/accounts local/tally
     local/lifecycle local/spec local/nearest local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp | local/embedded
     local/registry local/probing
-    local/discovery
+    local/watch local/discovery
     local/lookup local/lifecycle_face local/coordinator provider/factory
     local/sync | telemetry/ | testing/
     local/__init__ provider/__init__ __init__

@@ -89,6 +89,7 @@ def address(**changes: Any) -> Diagnosis:  # noqa: ANN401 - fields of a struct
             "set its key in the configuration file.",
         ),
         (service(status=ServiceStatus.WARMING), "is not ready yet"),
+        (service(status=ServiceStatus.RATE_LIMITED), "is not ready yet"),
         (service(status=ServiceStatus.DEGRADED), "is degraded: see its log"),
         (
             address(service=None, setting="default"),

@@ -108,7 +108,7 @@ def _services(found: Diagnosis) -> Iterator[str]:
     for info in found.services:
         if info.status is ServiceStatus.UNAUTHORIZED:
             yield f"{info.label} at {info.endpoint} wants a key: set {_key(info.service_type)}."
-        elif info.status is ServiceStatus.WARMING:
+        elif info.status in (ServiceStatus.WARMING, ServiceStatus.RATE_LIMITED):
             yield f"{info.label} at {info.endpoint} is not ready yet: wait, and look again."
         elif info.status is not ServiceStatus.AVAILABLE:
             yield f"{info.label} at {info.endpoint} is {info.status}: see its log, or restart it."

@@ -44,6 +44,7 @@ _STYLES = {
     ServiceStatus.AVAILABLE: "green",
     ServiceStatus.DEGRADED: "yellow",
     ServiceStatus.WARMING: "yellow",
+    ServiceStatus.RATE_LIMITED: "yellow",
 }
 
 
@@ -77,7 +78,7 @@ def service_document(info: ServiceInfo) -> dict[str, Any]:
     """Describe a service as a value of JSON; readings of the monotonic clock mean nothing there."""
     document: dict[str, Any] = msgspec.to_builtins(info)
     metrics = document.pop("metrics")
-    for name in ("last_health_check", "next_check"):
+    for name in ("last_health_check", "next_check", "breaker"):
         del document[name]
     return document | {
         "model_count": len(info.models),

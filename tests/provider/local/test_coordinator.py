@@ -255,7 +255,8 @@ async def test_after_the_first_output_nobody_else_is_asked_and_the_text_is_kept(
             if isinstance(error.__cause__, ServiceTimeout):
                 assert error.__cause__.phase == "idle"
 
-            local.discovery.note_request("a", None)
+            watch = local.discovery.watch
+            watch.ended(watch.begin("a", limit=1), None)
             async with local.stream_completion(
                 CompletionRequest(f"a::{MODEL}", ["Count."])
             ) as stream:

@@ -77,6 +77,12 @@ def move_defaults(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return move
 
 
+def stumbles(discovery: ServiceDiscovery, name: str) -> None:
+    """Have a request fail."""
+    ticket = discovery.watch.begin(name, limit=1)
+    discovery.watch.ended(ticket, ServiceError("it stumbled"))
+
+
 def paths(server: EmulatedServer) -> list[tuple[str, str]]:
     return sorted((seen.method, seen.path) for seen in server.requests)
 
@@ -546,7 +552,7 @@ async def test_only_those_that_are_due_are_probed(config_for: ConfigFor, clock: 
         config = config_for(ollama, studio, discovery={"health_check": health})
         discovery = ServiceDiscovery(config, clock=clock)
         await discovery.discover_services()
-        discovery.note_request("lmstudio", ServiceError("it stumbled"))
+        stumbles(discovery, "lmstudio")
         for server in (ollama, studio):
             server.requests.clear()
 
@@ -582,9 +588,8 @@ async def test_what_was_measured_is_true(config_for: ConfigFor, clock: Clock) ->
         metrics = discovery.services[0].metrics
         assert (metrics.probes, metrics.model_count) == (2, 5)
         assert metrics.avg_response_time == pytest.approx(0.5)
-        discovery.note_request("ollama", None)
-        discovery.note_request("ollama", ServiceError("it stumbled"))
-        discovery.note_request("nobody", None)
+        discovery.watch.ended(discovery.watch.begin("ollama", limit=1), None)
+        stumbles(discovery, "ollama")
         metrics = discovery.services[0].metrics
         assert (metrics.requests, metrics.failures, metrics.success_rate) == (2, 1, 0.5)
         assert metrics.last_request == 1234.5
@@ -719,7 +724,8 @@ async def test_a_service_that_is_busy_is_not_probed_again_at_once(config_for: Co
         assert len(ollama.requests) == asked
         info = discovery.get_service_info("ollama")
         assert info is not None
-        assert info.next_check == discovery.config.discovery_config.health_check.interval
+        assert info.status is ServiceStatus.RATE_LIMITED
+        assert info.next_check == discovery.config.discovery_config.health_check.retry_delay
         now = info.next_check
         await discovery.perform_health_checks()
         assert len(ollama.requests) > asked

@@ -1,14 +1,25 @@
 from itertools import permutations
+from typing import Any
 
 import pytest
 
-from patinox.provider.local.routing import Candidate, Choice, pick_default, plan
-from patinox.provider.local.types import LocalService, ServiceInfo, ServiceStatus
-from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo
+from patinox.provider.local.routing import (
+    Candidate,
+    Choice,
+    Speed,
+    Speeds,
+    pick_default,
+    plan,
+)
+from patinox.provider.local.types import LocalService, Occupancy, ServiceInfo, ServiceStatus
+from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo, Timings
 
 UP, SHAKY = ServiceStatus.AVAILABLE, ServiceStatus.DEGRADED
 WARMING, DOWN = ServiceStatus.WARMING, ServiceStatus.UNAVAILABLE
 LOCKED, UNKNOWN = ServiceStatus.UNAUTHORIZED, ServiceStatus.UNKNOWN
+BUSY = ServiceStatus.RATE_LIMITED
+QUICK = Speed(first_token=0.1, tokens_per_second=100)
+SLOW = Speed(first_token=0.1, tokens_per_second=10)
 ANY = ModelId("m")
 
 
@@ -19,6 +30,7 @@ def at(
     rank: int = 0,
     loaded: bool | None = None,
     remote: bool = False,
+    **fields: Any,  # noqa: ANN401 - those of `Candidate`
 ) -> Candidate:
     """A service, spelled `type` or `type@place`, that has the model."""
     info = ServiceInfo(
@@ -29,7 +41,11 @@ def at(
         status=status,
     )
     model = ModelInfo(id="m", service=service, loaded=loaded, remote=remote)
-    return Candidate(service=info, model=model, rank=rank)
+    return Candidate(service=info, model=model, rank=rank, **fields)
+
+
+def load(in_flight: int, waiting: int = 0, slots: int | None = None) -> dict[str, Any]:
+    return {"occupancy": Occupancy(in_flight=in_flight, waiting=waiting, slots=slots)}
 
 
 CASES: dict[str, tuple[str, list[Candidate], list[tuple[str, str]]]] = {
@@ -79,10 +95,12 @@ CASES: dict[str, tuple[str, list[Candidate], list[tuple[str, str]]]] = {
             at("b", SHAKY),
             at("a"),
             at("f", UNKNOWN),
+            at("bb", BUSY),
         ],
         [
             ("a", "is available"),
             ("b", "is degraded"),
+            ("bb", "is rate limited"),
             ("c", "is warming"),
             ("d", "is unavailable"),
             ("e", "is unauthorized"),
@@ -92,7 +110,60 @@ CASES: dict[str, tuple[str, list[Candidate], list[tuple[str, str]]]] = {
     "this machine before the cloud": (
         "ollama",
         [at("ollama", loaded=True, remote=True), at("lmstudio", DOWN)],
-        [("lmstudio", "is unavailable"), ("ollama", "preferred")],
+        [("lmstudio", "runs on this machine"), ("ollama", "preferred")],
+    ),
+    "one that is being tried by another request last": (
+        "ollama",
+        [at("ollama", SHAKY, admitted=False), at("lmstudio", WARMING)],
+        [("lmstudio", "is warming"), ("ollama", "preferred")],
+    ),
+    "a free place before a busy one": (
+        "auto",
+        [at("ollama", rank=1, loaded=True, **load(1)), at("lmstudio", rank=2, loaded=True)],
+        [("lmstudio", "has a free place"), ("ollama", "has the model in memory")],
+    ),
+    "the shorter line": (
+        "auto",
+        [at("a", **load(2, 3)), at("b", **load(2, 2))],
+        [("b", "is less busy"), ("a", "is available")],
+    ),
+    "a server that works on several at once is free as long as one of its places is": (
+        "auto",
+        [at("a", rank=1, **load(3, slots=4)), at("b", rank=2)],
+        [("a", "is available"), ("b", "is available")],
+    ),
+    "in memory and busy before on disk and free": (
+        "auto",
+        [at("a", loaded=True, **load(1)), at("b", loaded=False)],
+        [("a", "has the model in memory"), ("b", "is available")],
+    ),
+    "fast before the usual order": (
+        "auto",
+        [at("a", rank=1, speed=SLOW), at("b", rank=2, speed=QUICK)],
+        [("b", "was faster lately"), ("a", "is available")],
+    ),
+    "a speed that is not known is compared with none": (
+        "auto",
+        [at("a", rank=1, speed=SLOW), at("b", rank=2, speed=QUICK), at("c", rank=3)],
+        [("a", "is available"), ("b", "is available"), ("c", "is available")],
+    ),
+    "free before fast": (
+        "auto",
+        [at("a", speed=QUICK, **load(1)), at("b", speed=SLOW)],
+        [("b", "has a free place"), ("a", "is available")],
+    ),
+    "fast among those that are alike so far": (
+        "auto",
+        [
+            at("a", rank=1, loaded=True, speed=SLOW),
+            at("b", rank=2, loaded=True, speed=QUICK),
+            at("c"),
+        ],
+        [
+            ("b", "was faster lately"),
+            ("a", "has the model in memory"),
+            ("c", "is available"),
+        ],
     ),
 }
 
@@ -128,6 +199,51 @@ def test_who_is_asked_for_by_name_is_asked_alone(hint: str, services: list[str])
 def test_nobody_is_preferred_unless_told() -> None:
     candidates = [at("lmstudio", rank=2), at("ollama", rank=1)]
     assert plan(ANY, candidates) == plan(ANY, candidates, preference=LocalService.AUTO)
+
+
+def test_what_is_about_as_fast_keeps_the_usual_order() -> None:
+    nearly = Speed(first_token=0.1, tokens_per_second=101)
+    choices = plan(ANY, [at("a", rank=1, speed=QUICK), at("b", rank=2, speed=nearly)])
+    assert [choice.service for choice in choices] == ["a", "b"]
+
+
+def test_a_speed_is_the_moving_average_of_finished_answers() -> None:
+    speeds = Speeds()
+    assert speeds.of("ollama", "m") is None
+    speeds.note("ollama", "m", Timings(time_to_first_token=1.0, tokens_per_second=10.0))
+    assert speeds.of("ollama", "m") == Speed(first_token=1.0, tokens_per_second=10.0)
+    speeds.note("ollama", "m", Timings(time_to_first_token=2.0, tokens_per_second=20.0))
+    after = speeds.of("ollama", "m")
+    assert after is not None
+    assert after.first_token == pytest.approx(1.3)
+    assert after.tokens_per_second == pytest.approx(13.0)
+    assert after.usual_answer == pytest.approx(1.3 + 256 / 13)
+    assert speeds.of("ollama", "n") is speeds.of("lmstudio", "m") is None
+
+
+@pytest.mark.parametrize(
+    "timings",
+    [
+        Timings(),
+        Timings(time_to_first_token=1.0),
+        Timings(tokens_per_second=10.0),
+        Timings(time_to_first_token=1.0, tokens_per_second=0.0),
+    ],
+    ids=["nothing", "no speed", "no beginning", "speed 0"],
+)
+def test_times_that_nobody_knows_are_no_speed(timings: Timings) -> None:
+    speeds = Speeds()
+    speeds.note("ollama", "m", timings)
+    assert speeds.of("ollama", "m") is None
+
+
+def test_loading_a_model_does_not_make_it_slow() -> None:
+    speeds = Speeds()
+    for load_seconds, name in ((4.0, "a"), (9.0, "b")):
+        times = Timings(time_to_first_token=5.0, load_seconds=load_seconds, tokens_per_second=10.0)
+        speeds.note("ollama", name, times)
+    first = [speeds.of("ollama", name) for name in ("a", "b")]
+    assert [speed and speed.first_token for speed in first] == [1.0, 0.0]
 
 
 def model(

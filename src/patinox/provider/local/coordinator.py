@@ -259,15 +259,16 @@ class LocalProvider(LifecycleFace):
         for choice in await self._route(request.model, end, embedding=True):
             provider = discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
+            ticket = discovery.watch.begin(choice.service, limit=60)
             try:
                 response = await provider.embed(attempt)
             except ProviderError as error:
-                discovery.note_request(choice.service, error)
+                discovery.watch.ended(ticket, error)
                 if not error.retryable:
                     raise
                 failures[choice.service] = error
             else:
-                discovery.note_request(choice.service, None)
+                discovery.watch.ended(ticket, None)
                 return response
         raise _failed(failures)
 
@@ -340,6 +341,7 @@ class LocalProvider(LifecycleFace):
             provider = discovery.provider(choice.service)
             attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
             streaming = provider.config.streaming if whole else True
+            ticket = discovery.watch.begin(choice.service, limit=60)
             try:
                 async with provider.open_stream(attempt, streaming=streaming) as stream:
                     # Until the first output an error may still go elsewhere: nothing goes out.
@@ -353,12 +355,12 @@ class LocalProvider(LifecycleFace):
                                 yield item
                             held.clear()
             except ProviderError as error:
-                discovery.note_request(choice.service, error)
+                discovery.watch.ended(ticket, error)
                 if not error.retryable:
                     raise
                 failures[choice.service] = error
             else:
-                discovery.note_request(choice.service, None)
+                discovery.watch.ended(ticket, None)
                 return
         raise _failed(failures)
 

@@ -8,34 +8,22 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
-from patinox.provider.errors import ProviderError
-from patinox.provider.local import health
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.endpoint import Endpoint
 from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
 from patinox.provider.local.flight import SingleFlight
+from patinox.provider.local.health import begin_probe
 from patinox.provider.local.probing import Finding, Place, Proof, look_at, proven, usual_endpoints
 from patinox.provider.local.registry import service, services
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.types import LocalService, ServiceInfo, ServiceStatus, ServiceType
-
-# The shortest pause between two rounds of probes, and the least time for one of them, in seconds.
-_LEAST = 0.05
+from patinox.provider.local.watch import Known, Watch
 
 Clock = Callable[[], float]
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that was found: what it is, who talks to it, and how it is now."""
-
-    spec: ServiceSpec
-    provider: ServiceProvider
-    info: ServiceInfo
 
 
 class ServiceDiscovery:
@@ -64,21 +52,29 @@ class ServiceDiscovery:
         self._own_transport = transport is None
         self._transport = transport or Transport(pool_size=self.config.connection_pool_size)
         self._clock = clock
-        self._wall = wall_clock
-        self._random = rng or random.Random()  # noqa: S311  pauses, not secrets
-        self._known: dict[str, Known] = {}
+        self.watch = Watch(
+            self.config.discovery_config.health_check,
+            prove=self._prove_again,
+            clock=clock,
+            wall_clock=wall_clock,
+            rng=rng,
+        )
         self._names: dict[tuple[str, Endpoint], str] = {}
         self._findings: tuple[Finding, ...] = ()
         self._discovered_at: float | None = None
         self._flight = SingleFlight(self._discover)
-        self._monitor: asyncio.Task[None] | None = None
 
     # What is known: plain methods that read a snapshot.
 
     @property
     def services(self) -> tuple[ServiceInfo, ...]:
         """Every service that was found, the preferred kinds first."""
+        self.watch.in_use()
         return tuple(known.info for known in self._known.values())
+
+    @property
+    def _known(self) -> dict[str, Known]:
+        return self.watch.known
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -128,21 +124,12 @@ class ServiceDiscovery:
         return self.available_services()
 
     async def start_health_monitoring(self) -> None:
-        """Watch the services in the background until `aclose`."""
-        if self._monitor is None:
-            # Owned here: `aclose` ends it, and the provider's `async with` calls that.
-            self._monitor = asyncio.create_task(self._watch())  # noqa: TID251
+        """Watch the services in the background until `aclose`, as long as they are of use."""
+        await self.watch.start()
 
     async def perform_health_checks(self) -> None:
         """Probe every service whose next probe is due, all at once."""
-        now = self._clock()
-        await asyncio.gather(
-            *(
-                self._check(name)
-                for name, known in self._known.items()
-                if health.due(known.info, now)
-            )
-        )
+        await self.watch.check_due()
 
     async def aclose(self) -> None:
         """Stop watching and close what belongs to it."""
@@ -153,19 +140,7 @@ class ServiceDiscovery:
             for known in self._known.values():
                 stack.push_async_callback(known.provider.aclose)
             stack.push_async_callback(self._flight.aclose)
-            if self._monitor is not None:
-                stack.push_async_callback(_stop, self._monitor)
-                self._monitor = None
-
-    def note_request(self, name: str, error: ProviderError | None) -> None:
-        """Take the end of a request into the service's state: `None` went well."""
-        known = self._known.get(name)
-        if known is None:
-            return
-        info = health.seen_request(known.info, ok=error is None, at=self._wall(), error=error)
-        if error is not None:
-            info = self._failing(known, info, error)
-        self._known[name] = replace(known, info=info)
+            stack.push_async_callback(self.watch.aclose)
 
     # How it is done.
 
@@ -232,7 +207,7 @@ class ServiceDiscovery:
 
     async def _accept(self, findings: Sequence[Finding], *, end: float) -> None:
         """Keep the services that proved themselves, and ask each for its models before `end`."""
-        before, self._known = self._known, {}
+        before, after = self._known, dict[str, Known]()
         met: set[tuple[str, Endpoint]] = set()
         for place, proof in proven(findings):
             twin = (proof.spec.name, place.origin or place.endpoint)
@@ -240,39 +215,39 @@ class ServiceDiscovery:
             if twin not in met:
                 met.add(twin)
                 known = self._meet(place, proof, before)
-                self._known[known.info.id] = known
-        checks = list(self._known)
-        for name, known in before.items():
-            if name not in self._known:
-                # One that is not found now stays, and its state tells what became of it.
-                gone = self._gone(known, findings)
-                self._known[name] = gone or known
-                checks += [] if gone else [name]
-        await asyncio.gather(*(self._check(name, end=end) for name in checks))
+                after[known.info.id] = known
+        checks = list(after)
+        # One that is not found now stays, and its state tells what became of it.
+        missing = [known for name, known in before.items() if name not in after]
+        self.watch.known = after | {known.info.id: known for known in missing}
+        for known in missing:
+            gone = self._gone(known, findings)
+            if gone is None:
+                checks.append(known.info.id)
+            else:
+                error = ServiceUnavailable(gone.reason, refused=gone.refused)
+                self.watch.failed(begin_probe(known.info), error, gone=gone.answered)
+        await asyncio.gather(*(self.watch.check(name, end=end) for name in checks))
 
-    def _gone(self, known: Known, findings: Iterable[Finding]) -> Known | None:
-        """Mark a service whose address was looked at and is not its own any more."""
+    @staticmethod
+    def _gone(known: Known, findings: Iterable[Finding]) -> Finding | None:
+        """Return what was found at the address of a service that is not there any more."""
         for finding in findings:
             if finding.place.endpoint == known.provider.endpoint and not known.spec.stand_in:
-                error = ServiceUnavailable(finding.reason, refused=finding.refused)
-                info = self._failing(known, known.info, error)
-                if finding.answered:
-                    info = replace(info, status=ServiceStatus.UNAVAILABLE)
-                return replace(known, info=info)
+                return finding
         return None
 
     def _meet(self, place: Place, proof: Proof, before: Mapping[str, Known]) -> Known:
         """Make a service out of a proof; one that was known goes on where it was."""
         spec, identity = proof.spec, proof.identity
         name = self._id_for(spec, place)
-        known = before.get(name) or self._new(spec, name, place)
-        info = replace(
-            known.info,
-            version=identity.version,
-            version_inferred=False,
-            status=identity.status,
-            detail=identity.detail,
-        )
+        known = before.get(name)
+        version = {"version": identity.version, "version_inferred": False}
+        if known is not None and identity.status is ServiceStatus.AVAILABLE:
+            # That it is there says nothing yet of how it works.
+            return replace(known, info=replace(known.info, **version))
+        known = known or self._new(spec, name, place)
+        info = replace(known.info, **version, status=identity.status, detail=identity.detail)
         return replace(known, info=info)
 
     def _new(self, spec: ServiceSpec, name: str, place: Place | None = None) -> Known:
@@ -317,44 +292,8 @@ class ServiceDiscovery:
             return None
         if name not in self._known:
             self._known[name] = self._new(spec, name)
-            await self._check(name)
+            await self.watch.check(name)
         return self._known[name]
-
-    async def _check(self, name: str, *, end: float | None = None) -> None:
-        """Ask one service for its models and take the outcome into its state; never raises."""
-        known = self._known[name]
-        started = self._clock()
-        within = self.config.discovery_config.health_check.timeout
-        if end is not None:
-            within = min(within, max(end - started, _LEAST))
-        try:
-            async with asyncio.timeout(within):
-                await self._prove_again(known)
-                survey = await known.provider.survey()
-        except TimeoutError:
-            self._update(name, error=ProviderError("It did not list its models in time."))
-        except ProviderError as error:
-            self._update(name, error=error)
-        except Exception as error:  # noqa: BLE001  a plugin's fault must not end the watch
-            what = f"{type(error).__name__} in the code of {known.info.label}: {error}"
-            self._update(name, error=ProviderError(what))
-        else:
-            now = self._clock()
-            current = self._known.get(name, known)
-            info = health.seen_alive(
-                current.info,
-                self.config.discovery_config.health_check,
-                now=now,
-                response_time=now - started,
-                models=survey.models,
-                loaded=survey.loaded,
-            )
-            version = info.version or known.provider.inferred_version
-            inferred = info.version is None and version is not None
-            info = replace(
-                info, version=version, version_inferred=inferred or info.version_inferred
-            )
-            self._known[name] = replace(current, info=info)
 
     async def _prove_again(self, known: Known) -> None:
         """A key is for the service, not for what may have taken its port since the last look."""
@@ -369,42 +308,6 @@ class ServiceDiscovery:
         )
         if finding.proof is None:
             raise ServiceUnavailable(finding.reason, refused=finding.refused)
-
-    def _update(self, name: str, *, error: ProviderError) -> None:
-        known = self._known[name]
-        info = self._failing(known, known.info, error)
-        now = self._clock()
-        if health.due(info, now):
-            # A failure that is not the service's own, such as being busy, changes nothing else.
-            pause = error.retry_after or self.config.discovery_config.health_check.interval
-            info = replace(info, next_check=now + pause)
-        self._known[name] = replace(known, info=info)
-
-    def _failing(self, known: Known, info: ServiceInfo, error: ProviderError) -> ServiceInfo:
-        return health.seen_failing(
-            info,
-            self.config.discovery_config.health_check,
-            error,
-            now=self._clock(),
-            random=self._random.random,
-            local=known.provider.endpoint.is_loopback,
-        )
-
-    async def _watch(self) -> None:
-        while True:
-            now = self._clock()
-            interval = self.config.discovery_config.health_check.interval
-            upcoming = (known.info.next_check - now for known in self._known.values())
-            await asyncio.sleep(max(_LEAST, min(upcoming, default=interval)))
-            await self.perform_health_checks()
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    """End a task of our own; its error, if it had one, comes out."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
 
 
 def _kind(name: str) -> str:

@@ -20,19 +20,26 @@ class SingleFlight(Generic[T]):
         self._work = work
         self._task: asyncio.Task[T] | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._task is not None and not self._task.done()
+
     async def run(self) -> T:
         """Do the work, or wait for the run that is under way.
 
         A caller that is cancelled does not take the run from the others.
 
         Raises:
-            ProviderError: it was closed meanwhile; besides, whatever the work raises.
+            ProviderError: it was closed meanwhile, or a run is under way in another event loop;
+                besides, whatever the work raises.
         """
         if self._task is None or self._task.done():
             # Owned here, not by a caller's task group, since no single caller owns it.
             self._task = asyncio.create_task(self._work())  # noqa: TID251
             self._task.add_done_callback(_retrieve)
         task = self._task
+        check_loop(task.get_loop())
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -74,6 +81,19 @@ class Flights(Generic[T]):
     async def aclose(self) -> None:
         """Stop every run that is under way."""
         await asyncio.gather(*(flight.aclose() for flight in self._flights.values()))
+
+
+def check_loop(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
+    """Return the running loop, of which what was first used in `loop` must be.
+
+    Raises:
+        ProviderError: it is another one.
+    """
+    running = asyncio.get_running_loop()
+    if loop is not None and loop is not running:
+        msg = "A provider belongs to the event loop it was first used in; make one per loop."
+        raise ProviderError(msg)
+    return running
 
 
 @contextlib.asynccontextmanager

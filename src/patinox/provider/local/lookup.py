@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Sequence
 
 from patinox.provider.errors import AuthenticationError, ProviderError
-from patinox.provider.local.discovery import Known, ServiceDiscovery
+from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import ServiceNotFound
+from patinox.provider.local.health import begin_probe
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.registry import services
 from patinox.provider.local.routing import Candidate, Choice, plan
 from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceStatus
+from patinox.provider.local.watch import Known
 from patinox.provider.types import ModelId, ModelInfo
 
 # How long a service may take to list its models before the others are enough, in seconds.
@@ -46,6 +48,7 @@ class ModelLookup:
 
     async def candidates(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
         """Find the model on every service; `service/model` counts if no model bears that name."""
+        await self._discovery.watch.fresh()
         found = await self._named(wanted, fresh=fresh)
         prefix, slash, rest = wanted.name.partition("/")
         if found or wanted.provider_hint or not (slash and rest and self._discovery.known(prefix)):
@@ -76,20 +79,31 @@ class ModelLookup:
                 for task in slow:
                     task.cancel()
         return [
-            Candidate(service=known.info, model=info, rank=known.spec.rank)
+            self._candidate(known, info)
             for task, known in tasks.items()
             if not task.cancelled() and (info := task.result()) is not None
         ]
 
+    def _candidate(self, known: Known, model: ModelInfo) -> Candidate:
+        watch, service = self._discovery.watch, known.info
+        return Candidate(
+            service=service,
+            model=model,
+            rank=known.spec.rank,
+            admitted=watch.admits(service),
+            speed=watch.speeds.of(service.id, model.id),
+        )
+
     async def _find(self, known: Known, wanted: ModelId, *, fresh: bool) -> ModelInfo | None:
         limit = self._discovery.config.discovery_config.health_check.timeout
+        ticket = begin_probe(known.info)
         try:
             find = known.provider.find(wanted, fresh=fresh)
             if known.info.status.routable:
                 return await find
             return await in_time(find, limit, "listing", known.info.label)
         except ProviderError as error:
-            self._discovery.note_request(known.info.id, error)
+            self._discovery.watch.failed(ticket, error)
             return None
 
     async def call_in(self, name: str | None = None) -> None:
@@ -111,6 +125,7 @@ class ModelLookup:
 
     async def lists(self) -> dict[str, Listed]:
         """Ask every service for its models: each one's list, or why there is none."""
+        await self._discovery.watch.fresh()
 
         async def ask(known: Known) -> Listed:
             try:

@@ -2,20 +2,87 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
-from patinox.provider.local.types import LocalService, ServiceInfo, ServiceStatus
-from patinox.provider.types import ModelId, ModelInfo
+from patinox.provider.local.types import LocalService, Occupancy, ServiceInfo, ServiceStatus
+from patinox.provider.types import ModelId, ModelInfo, Timings
+
+# What a new measurement weighs beside all earlier ones.
+_WEIGHT = 0.3
+# Tokens of an answer of usual length, for which two services are compared.
+_USUAL_ANSWER = 256
+# Speeds count as one as long as they are not a quarter apart: chance is no reason.
+_APART = math.log(1.25)
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a model was lately on a service.
+
+    Attributes:
+        first_token: seconds until the first output, without the loading of the model.
+        tokens_per_second: speed of the answer.
+    """
+
+    first_token: float
+    tokens_per_second: float
+
+    @property
+    def usual_answer(self) -> float:
+        """Seconds that an answer of usual length takes."""
+        return self.first_token + _USUAL_ANSWER / self.tokens_per_second
+
+
+class Speeds:
+    """Moving averages of what finished answers took, by service and model."""
+
+    def __init__(self) -> None:
+        """Start with nothing measured."""
+        self._speeds: dict[tuple[str, str], Speed] = {}
+
+    def note(self, service: str, model: str, timings: Timings) -> None:
+        """Take in a finished answer; one whose times nobody knows changes nothing."""
+        first, rate = timings.time_to_first_token, timings.tokens_per_second
+        if first is None or not rate:
+            return
+        first = max(0.0, first - (timings.load_seconds or 0.0))
+        before = self.of(service, model) or Speed(first_token=first, tokens_per_second=rate)
+        self._speeds[service, model] = Speed(
+            first_token=_average(before.first_token, first),
+            tokens_per_second=_average(before.tokens_per_second, rate),
+        )
+
+    def of(self, service: str, model: str) -> Speed | None:
+        """Return how fast the model was there, or `None` before the first finished answer."""
+        return self._speeds.get((service, model))
+
+
+def _average(before: float, new: float) -> float:
+    return before + _WEIGHT * (new - before)
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that has the model; `rank` is its kind's place where nothing else decides."""
+    """A service that has the model.
+
+    Attributes:
+        service: the service, as it is now.
+        model: the model there.
+        rank: place of its kind where nothing else decides.
+        admitted: requests may be sent there; else only if nobody else can answer.
+        occupancy: how busy it is.
+        speed: how fast the model was there lately, if that is known.
+    """
 
     service: ServiceInfo
     model: ModelInfo
     rank: int
+    admitted: bool = True
+    occupancy: Occupancy = Occupancy()
+    speed: Speed | None = None
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,29 +93,53 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-_HEALTH = {ServiceStatus.AVAILABLE: 0, ServiceStatus.DEGRADED: 1, ServiceStatus.WARMING: 2}
+_HEALTH = {
+    ServiceStatus.AVAILABLE: 0,
+    ServiceStatus.DEGRADED: 1,
+    ServiceStatus.RATE_LIMITED: 2,
+    ServiceStatus.WARMING: 3,
+}
 # If every service is down, the least bad one is still asked: a restart is seen at once.
-_LAST = 3
+_LAST = 4
+
+Order = tuple[bool, int, bool, bool, int, int]
 
 
 def plan(
     wanted: ModelId, candidates: Sequence[Candidate], *, preference: str = LocalService.AUTO
 ) -> tuple[Choice, ...]:
-    """Order the services that have a model.
+    """Order the services that have a model, each with what put it before the next.
 
-    What is asked for by name comes first and alone; then what is preferred, in health, and has the
-    model in memory; then the usual order of the kinds.
+    What is asked for by name is asked alone. Else what decides is, one after the other: this
+    machine before the cloud, health, preference, having the model in memory, having a free place,
+    having been fast lately where that is known of all that are alike so far, the usual order of the
+    kinds.
     """
     if wanted.provider_hint is not None:
         candidates = [item for item in candidates if _is(item.service, wanted.provider_hint)]
-    ordered = sorted(candidates, key=lambda item: _key(item, preference))
+    orders = {item.service.id: _order(item, preference) for item in candidates}
+    alike = Counter(orders.values())
+    measured = Counter(orders[item.service.id] for item in candidates if item.speed is not None)
+    for item in candidates:
+        order = orders[item.service.id]
+        if item.speed is not None and alike[order] == measured[order]:
+            pace = math.floor(math.log(item.speed.usual_answer) / _APART)
+            orders[item.service.id] = (*order[:-1], pace)
+    ordered = sorted(
+        candidates, key=lambda item: (orders[item.service.id], item.rank, item.service.id)
+    )
+    reasons = [
+        _reason(item, preference, orders[item.service.id], orders[after.service.id])
+        for item, after in pairwise(ordered)
+    ]
+    reasons += [_alone(item, preference, len(ordered)) for item in ordered[-1:]]
     return tuple(
         Choice(
             service=item.service.id,
             model=item.model.model_id,
-            reason=_reason(item, wanted, preference, alone=len(ordered) == 1),
+            reason=reason if wanted.provider_hint is None else "asked for by name",
         )
-        for item in ordered
+        for item, reason in zip(ordered, reasons, strict=True)
     )
 
 
@@ -93,24 +184,43 @@ def _is(service: ServiceInfo, name: str) -> bool:
     return name in {service.id, service.service_type}
 
 
-def _key(item: Candidate, preference: str) -> tuple[bool, int, bool, bool, int, str]:
+def _order(item: Candidate, preference: str) -> Order:
+    """Place a candidate; the last number, its pace, counts only where it can be compared."""
+    health = _HEALTH.get(item.service.status, _LAST)
     return (
         item.model.remote,
-        _HEALTH.get(item.service.status, _LAST),
+        health if item.admitted else _LAST,
         not _is(item.service, preference),
         not item.model.loaded,
-        item.rank,
-        item.service.id,
+        item.occupancy.ahead,
+        0,
     )
 
 
-def _reason(item: Candidate, wanted: ModelId, preference: str, *, alone: bool) -> str:
-    if wanted.provider_hint is not None:
-        return "asked for by name"
-    if alone:
-        return "the only service that has the model"
+def _reason(item: Candidate, preference: str, order: Order, after: Order) -> str:
+    """Say what put a candidate before the next one."""
+    words = (
+        "runs on this machine",
+        _state(item),
+        "preferred",
+        "has the model in memory",
+        "is less busy" if item.occupancy.ahead else "has a free place",
+        "was faster lately",
+    )
+    decided = (word for word, own, other in zip(words, order, after, strict=True) if own != other)
+    return next(decided, None) or _merit(item, preference)
+
+
+def _alone(item: Candidate, preference: str, count: int) -> str:
+    return "the only service that has the model" if count == 1 else _merit(item, preference)
+
+
+def _merit(item: Candidate, preference: str) -> str:
+    """Say what speaks for a candidate where it was put before nobody else."""
     if _is(item.service, preference):
         return "preferred"
-    if item.model.loaded:
-        return "has the model in memory"
-    return f"is {item.service.status}"
+    return "has the model in memory" if item.model.loaded else _state(item)
+
+
+def _state(item: Candidate) -> str:
+    return f"is {item.service.status}".replace("_", " ")

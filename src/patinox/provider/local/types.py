@@ -32,6 +32,7 @@ class ServiceStatus(enum.StrEnum):
     AVAILABLE = "available"
     DEGRADED = "degraded"
     WARMING = "warming"
+    RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"
     UNAVAILABLE = "unavailable"
     UNKNOWN = "unknown"
@@ -39,7 +40,15 @@ class ServiceStatus(enum.StrEnum):
     @property
     def routable(self) -> bool:
         """Whether requests may be sent there."""
-        return self in (ServiceStatus.AVAILABLE, ServiceStatus.DEGRADED, ServiceStatus.WARMING)
+        return self in _ROUTABLE
+
+
+_ROUTABLE = {
+    ServiceStatus.AVAILABLE,
+    ServiceStatus.DEGRADED,
+    ServiceStatus.WARMING,
+    ServiceStatus.RATE_LIMITED,
+}
 
 
 class ServiceMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +77,49 @@ class ServiceMetrics(msgspec.Struct, frozen=True, kw_only=True):
         return 1 - self.failures / self.requests if self.requests else None
 
 
+class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy a service is with requests from here.
+
+    Attributes:
+        in_flight: requests that are running.
+        waiting: requests that wait for a place.
+        limit: how many may run at once; `None` for any number.
+        slots: how many the server itself works on at once, where it tells.
+    """
+
+    in_flight: int = 0
+    waiting: int = 0
+    limit: int | None = None
+    slots: int | None = None
+
+    @property
+    def ahead(self) -> int:
+        """How many requests another one would wait for; 0 where a place is free."""
+        return max(0, self.in_flight + self.waiting + 1 - (self.slots or 1))
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps requests from a service that fails, and lets one through to try it again.
+
+    Times are seconds of the monotonic clock.
+
+    Attributes:
+        until: before this only an answered request makes the state better, no probe.
+        by_requests: requests failed that had reached the service, which a probe alone cannot undo.
+        half_open: probes are answered again; requests are let through one at a time until one is.
+        trial_until: when the trial under way is given up; `None` if there is none.
+        opened: how often the service became unavailable.
+        generation: grows with every change after which the results of earlier attempts are late.
+    """
+
+    until: float = 0.0
+    by_requests: bool = False
+    half_open: bool = False
+    trial_until: float | None = None
+    opened: int = 0
+    generation: int = 0
+
+
 class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One service as it was last seen.
 
@@ -86,6 +138,7 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
         consecutive_failures: probes and requests that failed since the last that did not.
         next_check: when the next probe is due, in seconds of the monotonic clock.
         metrics: what was measured.
+        breaker: what keeps requests away after failures.
     """
 
     id: str
@@ -102,3 +155,4 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
     consecutive_failures: int = 0
     next_check: float = 0.0
     metrics: ServiceMetrics = ServiceMetrics()
+    breaker: Breaker = Breaker()

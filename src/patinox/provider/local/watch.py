@@ -1,0 +1,248 @@
+"""How the services that were found are, from one look to the next and from one request to the next.
+
+What is seen goes into `health`, which says what follows; here is only when to look, and at whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+from msgspec.structs import replace
+
+from patinox.provider.errors import ProviderError
+from patinox.provider.local import health
+from patinox.provider.local.config import HealthCheckConfig
+from patinox.provider.local.flight import Flights, SingleFlight
+from patinox.provider.local.routing import Speeds
+from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.spec import ServiceSpec
+from patinox.provider.local.types import ServiceInfo
+
+# The shortest pause between two rounds of probes, and the least time for one of them, in seconds.
+LEAST = 0.05
+# After so many seconds without use nobody is probed, until the next use.
+UNUSED = 60.0
+# So late, in seconds, is no delay: the machine, or this loop, stood still.
+ASLEEP = 5.0
+
+Clock = Callable[[], float]
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that was found: what it is, who talks to it, and how it is now."""
+
+    spec: ServiceSpec
+    provider: ServiceProvider
+    info: ServiceInfo
+
+
+Prove = Callable[[Known], Awaitable[None]]
+
+
+class Watch:
+    """Keeps the state of each known service: probes it, and takes in how requests ended."""
+
+    def __init__(
+        self,
+        config: HealthCheckConfig,
+        *,
+        prove: Prove,
+        clock: Clock = time.monotonic,
+        wall_clock: Clock = time.time,  # noqa: TID251  a date for people, never a duration
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Make it without any I/O.
+
+        Args:
+            config: how services are watched.
+            prove: asks a service who it is before it is shown a key; raises if it is another.
+            clock: monotonic seconds.
+            wall_clock: Unix seconds, for dates that people see.
+            rng: randomness of the pauses between probes.
+            sleep: waits for so many seconds.
+
+        """
+        self.known: dict[str, Known] = {}
+        self.speeds = Speeds()
+        self._config = config
+        self._prove = prove
+        self._clock = clock
+        self._wall = wall_clock
+        self._random = rng or random.Random()  # noqa: S311  pauses, not secrets
+        self._sleep = sleep
+        self._monitor: asyncio.Task[None] | None = None
+        self._probes = Flights[None]()
+        self._refresh = SingleFlight(self.check_due)
+        self._used_at = clock()
+        self._used = asyncio.Event()
+        self._wakes_at: float | None = None
+
+    # Use.
+
+    def in_use(self) -> None:
+        """Note that the services are of use: they are probed from now on for a while."""
+        self._used_at = self._clock()
+        self._used.set()
+
+    async def fresh(self) -> None:
+        """Before a use: after a pause look at those that are due, once for all who wait."""
+        now = self._clock()
+        idle = now - self._used_at > UNUSED
+        self.in_use()
+        if self._monitor is None:
+            return
+        if self._wakes_at is not None and now - self._wakes_at > ASLEEP:
+            self._slept(now)
+            idle = True
+        if idle or self._refresh.running:
+            await self._refresh.run()
+
+    # Probes.
+
+    async def start(self) -> None:
+        """Probe the services in the background until `aclose`."""
+        if self._monitor is None:
+            self.in_use()
+            # Owned here: `aclose` ends it, and the provider's `async with` calls that.
+            self._monitor = asyncio.create_task(self._go_on())  # noqa: TID251
+
+    async def check_due(self) -> None:
+        """Probe every service whose next probe is due, all at once."""
+        now = self._clock()
+        due = [name for name, known in self.known.items() if health.due(known.info, now)]
+        await asyncio.gather(*map(self.check, due))
+
+    async def check(self, name: str, *, end: float | None = None) -> None:
+        """Probe one service, before `end` of the clock; its state tells the outcome."""
+        within = self._config.timeout
+        if end is not None:
+            within = min(within, max(end - self._clock(), LEAST))
+        await self._probes.run(name, partial(self._probe, name, within))
+
+    async def aclose(self) -> None:
+        """Stop probing."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._probes.aclose)
+            stack.push_async_callback(self._refresh.aclose)
+            if self._monitor is not None:
+                stack.push_async_callback(_stop, self._monitor)
+                self._monitor = None
+
+    async def _probe(self, name: str, within: float) -> None:
+        known = self.known[name]
+        ticket = health.begin_probe(known.info)
+        started = self._clock()
+        try:
+            async with asyncio.timeout(within):
+                await self._prove(known)
+                survey = await known.provider.survey()
+        except TimeoutError:
+            self.failed(ticket, ProviderError("It did not list its models in time."))
+        except ProviderError as error:
+            self.failed(ticket, error)
+        except Exception as error:  # noqa: BLE001  a plugin's fault must not end the watch
+            what = f"{type(error).__name__} in the code of {known.info.label}: {error}"
+            self.failed(ticket, ProviderError(what))
+        else:
+            now = self._clock()
+            info = health.seen_alive(
+                self.known[name].info,
+                ticket,
+                self._rules(known),
+                now=now,
+                response_time=now - started,
+                models=survey.models,
+                loaded=survey.loaded,
+            )
+            version = info.version or known.provider.inferred_version
+            inferred = info.version is None and version is not None
+            self._take(
+                replace(info, version=version, version_inferred=inferred or info.version_inferred)
+            )
+
+    async def _go_on(self) -> None:
+        while True:
+            now = self._clock()
+            if now - self._used_at > UNUSED:
+                self._used.clear()
+                await self._used.wait()
+                continue  # whoever uses it has the probes made
+            upcoming = (known.info.next_check - now for known in self.known.values())
+            pause = max(LEAST, min(upcoming, default=self._config.interval))
+            self._wakes_at = now + pause
+            await self._sleep(pause)
+            now = self._clock()
+            if now - self._wakes_at > ASLEEP:
+                self._slept(now)
+            self._wakes_at = None
+            await self.check_due()
+
+    def _slept(self, now: float) -> None:
+        """Start anew after a standstill: what then comes in late says nothing of the services."""
+        self._wakes_at = None
+        for known in tuple(self.known.values()):
+            self._take(health.seen_asleep(known.info, now=now))
+
+    # What is seen.
+
+    def admits(self, info: ServiceInfo) -> bool:
+        """Whether requests may be sent to the service, rather than only if nobody else is left."""
+        return health.admits(info, self._clock())
+
+    def begin(self, name: str, *, limit: float) -> health.Ticket:
+        """Note a request that has `limit` seconds to its first output."""
+        info, ticket = health.begin_request(self.known[name].info, now=self._clock(), limit=limit)
+        self._take(info)
+        return ticket
+
+    def answering(self, ticket: health.Ticket) -> health.Ticket:
+        """Note the first output of a request, and return what it goes on with."""
+        if not ticket.trial:
+            return ticket
+        info = self._take(health.seen_answer(self.known[ticket.service].info, ticket))
+        return replace(ticket, generation=info.breaker.generation, trial=False)
+
+    def ended(self, ticket: health.Ticket, error: ProviderError | None) -> None:
+        """Note the end of a request: `None` went well."""
+        known = self.known[ticket.service]
+        now, at = self._clock(), self._wall()
+        rules = self._rules(known)
+        self._take(health.seen_request(known.info, ticket, rules, error, now=now, at=at))
+
+    def left(self, ticket: health.Ticket) -> None:
+        """Note that a request was given up by its caller."""
+        self._take(health.seen_left(self.known[ticket.service].info, ticket))
+
+    def failed(self, ticket: health.Ticket, error: ProviderError, *, gone: bool = False) -> None:
+        """Note a probe that failed; `gone` if another answers in the service's place."""
+        known = self.known[ticket.service]
+        now, rules = self._clock(), self._rules(known)
+        info = health.seen_failing(known.info, ticket, rules, error, now=now, gone=gone)
+        if health.due(info, now):
+            # What is not the service's own failure changes nothing; it is no reason for haste.
+            info = replace(info, next_check=now + self._config.interval)
+        self._take(info)
+
+    def _take(self, info: ServiceInfo) -> ServiceInfo:
+        """Replace what is known of a service: the one place where that is done."""
+        self.known[info.id] = replace(self.known[info.id], info=info)
+        return info
+
+    def _rules(self, known: Known) -> health.Rules:
+        local = known.provider.endpoint.is_loopback
+        return health.Rules(config=self._config, local=local, random=self._random.random)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """End a task of our own; its error, if it had one, comes out."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
