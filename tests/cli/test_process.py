@@ -369,3 +369,35 @@ def in_shell(command: str) -> tuple[int, str, str]:
         timeout=SECONDS,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def slow_downloads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serve downloads that take longer than any test waits."""
+    new = OllamaModel(name="new:1b", size=4_000_000_000)
+    with (
+        OllamaEmulator(models=(), pullable=[new], chunk_delay=SECONDS).run_in_thread() as ollama,
+        LMStudioEmulator(download_steps=10_000).run_in_thread() as lmstudio,
+    ):
+        monkeypatch.setenv("OLLAMA_ENDPOINT", ollama.url)
+        monkeypatch.setenv("LMSTUDIO_ENDPOINT", lmstudio.url)
+        monkeypatch.setenv("LOCAL_AUTO_DISCOVER", "false")
+        yield
+
+
+@pytest.mark.usefixtures("slow_downloads")
+@pytest.mark.parametrize(
+    ("name", "shown", "said"),
+    [
+        ("new:1b", "pulling manifest", "Stopped. Pull it again: what is there already is not"),
+        ("lmstudio::acme/one", "0 % ", "LM Studio goes on downloading; stop it in its window."),
+    ],
+)
+def test_ctrl_c_stops_a_download_and_says_what_becomes_of_it(
+    name: str, shown: str, said: str
+) -> None:
+    with Terminal("pull", name) as terminal:
+        terminal.wait_for(shown)
+        terminal.press("\x03")
+        assert terminal.wait_for_end() == 130
+        assert said in ANSI.sub("", terminal.screen)

@@ -30,6 +30,14 @@ ollama::nomic-embed-text:latest makes vectors of 768 numbers
 Asking lmstudio::qwen/qwen3-4b-2507 \(in memory\)
 You said: .+
 \d+ tokens, ended by stop""",
+    "lifecycle": r"""
+pulling manifest
+(.+%\n)+success +100%
+274,302,450 bytes
+nomic-embed-text:latest: 1024 tokens of context, enough: True
+already there: True, enough for 4096: False
+in memory: nomic-embed-text:latest on ollama, leaves some time
+(in memory: .+, stays\n)+""",
     "list_models": r"""
 (.+\n)+ollama::gpt-oss:120b-cloud +131,072  chat tools thinking +in the cloud
 (.+\n)+ollama::nomic-embed-text:latest +2,048  embeddings""",

@@ -63,3 +63,11 @@ async def test_an_error_is_a_line_or_a_status(serving: Serving) -> None:
     assert len(streamed.lines) == 3
     assert streamed.lines[-1] == said
     assert (whole.status, whole.json) == (500, said)
+
+
+async def test_what_was_deleted_is_fetched_anew(serving: Serving) -> None:
+    async with serving(TINY, pullable=[NEW]) as client:
+        await client.post("/api/pull", model="new:1b")
+        await client.call("DELETE", "/api/delete", {"model": "new:1b"})
+        lines = (await client.post("/api/pull", model="new:1b")).lines
+    assert "completed" not in lines[1]

@@ -11,6 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from patinox._version import __version__
+from patinox.cli import managing
+from patinox.cli.options import (
+    Config,
+    First,
+    Json,
+    MaxTokens,
+    Model,
+    NumCtx,
+    Prompt,
+    Seed,
+    Service,
+    System,
+    Temperature,
+    Timeout,
+)
 from patinox.cli.output import DONE, USAGE, Output, ReaderGone, perform
 from patinox.cli.session import Setup
 from patinox.provider.errors import InvalidRequest
@@ -34,52 +49,6 @@ def _show_version(asked: bool) -> None:  # noqa: FBT001  typer hands it over so
     if asked:
         typer.echo(f"{NAME} {__version__}")
         raise typer.Exit
-
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Service = Annotated[
-    str | None,
-    typer.Option(
-        "--service", "-s", metavar="NAME", help="Only this service: ollama, lmstudio, ..."
-    ),
-]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The configuration file to read.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", "-m", metavar="NAME", help="The model: NAME or SERVICE::NAME."),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="How long the whole call may take."),
-]
-System = Annotated[
-    str | None, typer.Option("--system", metavar="TEXT", help="An instruction to the model.")
-]
-Temperature = Annotated[
-    float | None,
-    typer.Option("--temperature", "-t", metavar="NUMBER", help="0 (sober) to 2 (wild)."),
-]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option("--max-tokens", metavar="NUMBER", help="The longest answer, in tokens."),
-]
-NumCtx = Annotated[
-    int | None,
-    typer.Option(
-        "--num-ctx",
-        min=1,
-        metavar="NUMBER",
-        help="Length of the context, in tokens; for Ollama, ignored elsewhere.",
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="NUMBER", help="The same seed may give the same answer."),
-]
-First = Annotated[str | None, typer.Argument(metavar="MODEL", hidden=True)]
-Prompt = Annotated[list[str] | None, typer.Argument(metavar="PROMPT", hidden=True)]
 
 
 @app.callback()
@@ -254,6 +223,10 @@ def embed(
     return perform(
         out, lambda: work(setup, out, read_texts(texts or [], out), model=model, within=timeout)
     )
+
+
+for command in managing.COMMANDS:
+    app.command()(command)
 
 
 @app.command()

@@ -28,7 +28,7 @@ DONE, FAILED, USAGE, NOT_FOUND = range(4)
 _INVISIBLE = re.compile(
     "[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_PLAIN = str.maketrans({"·": "-"})  # for terminals that know ASCII only
+_PLAIN = str.maketrans({"·": "-", "━": "#", "─": "-"})  # for terminals that know ASCII only
 
 
 def tolerate(stream: TextIO) -> None:

@@ -41,6 +41,7 @@ class PullProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: what the server is doing, in its own words.
+        service: id of the service that downloads.
         digest: the layer it is about, where the server tells.
         completed_bytes: what is here of all parts that were named so far; `None`: not told.
         total_bytes: size of these parts; it grows while more of them become known.
@@ -50,6 +51,7 @@ class PullProgress(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     status: str
+    service: str = ""
     digest: str | None = None
     completed_bytes: int | None = None
     total_bytes: int | None = None

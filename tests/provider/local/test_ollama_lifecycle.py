@@ -348,7 +348,7 @@ async def test_a_download_adds_up_its_layers_and_ends_with_success() -> None:
         assert len(await ollama.list_models()) == 2
 
     assert sent(server, "/api/pull") == [{"model": "new:1b", "stream": True}]
-    assert told[0] == PullProgress(status="pulling manifest")
+    assert told[0] == PullProgress(status="pulling manifest", service="ollama")
     assert (told[1].completed_bytes, told[1].total_bytes) == (0, 999_500)
     assert len({progress.digest for progress in told}) == 4  # three layers, and none
     assert [progress.done for progress in told] == [False] * (len(told) - 1) + [True]

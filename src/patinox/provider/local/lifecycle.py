@@ -49,6 +49,8 @@ class LifecycleMixin(ABC):
     service_type: ClassVar[str]
     label: ClassVar[str]
     refusals: ClassVar[Refusals] = NOTHING_OFFERED
+    # Whether a download goes on although nobody looks at it any more.
+    pulls_alone: ClassVar[bool] = False
     # How a wait between two looks at the server is done; replaced in tests.
     pause: Callable[[float], Awaitable[object]] = staticmethod(asyncio.sleep)
 
@@ -185,7 +187,8 @@ class LifecycleMixin(ABC):
         info = await self.locate(wanted)
         if not overwrite and await self.find(ModelId(name), fresh=True) is not None:
             msg = f"{self.label} has a model called {name!r} already."
-            raise InvalidRequest(msg, hint="Choose another name, or allow to overwrite it.")
+            hint = "Choose another name, or allow to overwrite it."
+            raise InvalidRequest(msg, hint=hint, service=self.id)
         async with self._change(info):
             await self.copy_model(info, name)
 
@@ -289,7 +292,7 @@ class LifecycleMixin(ABC):
             with self._explained():
                 async with contextlib.aclosing(self.pull_model(name)) as told:
                     async for progress in told:
-                        yield progress
+                        yield replace(progress, service=self.id)
         finally:
             self._catalog.forget()
 

@@ -153,6 +153,7 @@ class LMStudioLifecycle(ServiceProvider):
     _version: str | None = None
 
     refusals: ClassVar[Refusals] = _NOT_OVER_HTTP
+    pulls_alone: ClassVar[bool] = True
 
     async def refusals_now(self) -> Refusals:
         """Return what this version cannot do."""

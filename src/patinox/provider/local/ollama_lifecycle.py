@@ -145,7 +145,7 @@ class OllamaLifecycle(ServiceProvider):
         if named_cloud(name) and not self.config.allow_cloud:
             raise CloudModelRefused(
                 f"{name!r} runs in the cloud: only its name would be here.",
-                hint="To let prompts leave this machine: PATINOX_ALLOWCLOUD=true.",
+                hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
             )
         request = json_request("POST", "/api/pull", {"model": name, "stream": True})
         meter, lines, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")

@@ -69,6 +69,8 @@ class Pulls:
         yield {"status": "verifying sha256 digest"}
         yield {"status": "writing manifest"}
         self._store.add(model)
+        for digest, _ in _layers(model):
+            self._here.pop(digest, None)  # from now on they are the model's, and go with it
         yield {"status": "success"}
 
     def _layer(self, digest: str, size: int, *, there: bool) -> Iterator[dict[str, object]]:
