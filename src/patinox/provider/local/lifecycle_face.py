@@ -19,9 +19,10 @@ from patinox.provider.lifecycle import (
     PullStream,
     RunningModel,
 )
-from patinox.provider.local.discovery import Known, ServiceDiscovery
+from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.watch import Known
 from patinox.provider.types import ModelId
 
 
