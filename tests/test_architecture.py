@@ -22,7 +22,7 @@ FLOORS = """
     provider/lifecycle
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
-    local/transport local/flight local/limits | embedded/
+    local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/catalog local/observers local/accounts local/tally
     local/lifecycle local/spec local/nearest local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
@@ -46,7 +46,10 @@ ALONE = {  # rooms that import no other room
 }
 ONLY = {  # what is imported, or read, in these rooms only
     "PIL": ("provider/images", "it belongs to the extra `vision`"),
-    "aiohttp": ("local/transport", "the HTTP client can be replaced in one file"),
+    "aiohttp": (
+        "local/transport local/connections",
+        "the HTTP client can be replaced in one place",
+    ),
     "docstring_parser": ("provider/tools", "it is imported by those who have tools"),
     "jsonschema": ("provider/schema", "it belongs to the extra `schema`"),
     "os.environ": ("local/environment embedded/", "settings come from an injected mapping"),

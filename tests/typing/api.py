@@ -40,6 +40,7 @@ from patinox import (
     LocalProvider,
     LocalProviderConfig,
     LocalProviderError,
+    LocalResourcesExhausted,
     LocalService,
     ModelCapabilities,
     ModelDefaults,
@@ -326,5 +327,6 @@ TREE: tuple[tuple[type[ProviderError], tuple[type[ProviderError], ...]], ...] = 
     (ModelNotAvailable, (ModelNotFound, ModelNotLoaded, ModelMismatch, CloudModelRefused)),
     (NetworkError, (ServiceUnavailable, ServiceNotFound, ServiceTimeout)),
     (LocalProviderError, (ServiceError, ParseError, ResponseTooLarge, StreamInterrupted)),
+    (LocalProviderError, (LocalResourcesExhausted,)),
     (ProviderError, (AuthenticationError, RateLimited, StructuredOutputError, ToolCallInvalid)),
 )

@@ -1,26 +1,33 @@
 """The one place that touches the network: what it never does, and what it says goes wrong."""
 
 import asyncio
+import os
+import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patinox.provider.errors import ProviderError
+from patinox.provider.local.connections import open_session
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import (
+    LocalResourcesExhausted,
     ParseError,
     ResponseTooLarge,
     ServiceTimeout,
     ServiceUnavailable,
     StreamInterrupted,
 )
+from patinox.provider.local.health import counts_against
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.secret import Secret
 from patinox.testing import EmulatedServer, Exchange, OllamaEmulator
+from patinox.testing.faults import FAULTS
 
 Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 GET = HTTPRequest(path="/")
@@ -323,6 +330,207 @@ async def test_a_stream_that_breaks_is_an_interruption(raw_server: Serve) -> Non
                 await reply.read(within=5, phase="idle")
         assert caught.value.retryable
         await transport.aclose()
+
+
+# What is taken for no reply, although the HTTP client would go on with it.
+
+
+def pours(start: bytes, piece: bytes) -> Callable[..., Any]:
+    """Send a beginning, and then for ever the same."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(start)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    return talk
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (OK + b"X: ", b"x" * 1000),
+        (OK, b"X: y\r\n"),
+        (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+        (b"", b"\r\n" * 1000),
+    ],
+    ids=["endless field", "endless fields", "endless interim replies", "endless blank lines"],
+)
+async def test_a_head_without_an_end_is_refused(
+    start: bytes, piece: bytes, raw_server: Serve
+) -> None:
+    async with raw_server(pours(start, piece)) as url:
+        with pytest.raises(ServiceUnavailable, match="does not speak HTTP as it should"):
+            await fetch(url, within=20.0)
+
+
+async def test_endless_framing_of_a_body_is_refused(raw_server: Serve) -> None:
+    start = OK + b"Transfer-Encoding: chunked\r\n\r\n2;x="
+    async with raw_server(pours(start, b"x" * 1000)) as url:
+        with pytest.raises(ParseError, match="broke before the reply was whole"):
+            await fetch(url, within=20.0)
+
+
+async def test_a_body_in_chunks_of_a_byte_is_no_endless_framing(raw_server: Serve) -> None:
+    body = b"1\r\nx\r\n" * 50_000
+    start = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with raw_server(speaks(start + body + b"0\r\n\r\n")) as url:
+        assert (await fetch(url)).body == b"x" * 50_000
+
+
+@pytest.mark.parametrize(("interim", "refused"), [(16, False), (17, True)])
+async def test_so_many_interim_replies_are_passed_over(
+    interim: int, raw_server: Serve, *, refused: bool
+) -> None:
+    said = b"HTTP/1.1 103 Early Hints\r\n\r\n" * interim + HEAD + b"hello"
+    async with raw_server(speaks(said)) as url:
+        if refused:
+            with pytest.raises(ServiceUnavailable, match="too many interim replies"):
+                await fetch(url)
+        else:
+            assert (await fetch(url)).body == b"hello"
+
+
+async def test_a_head_that_trickles_is_not_waited_for(
+    raw_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "patinox.provider.local.connections.open_session",
+        partial(open_session, head_seconds=0.1),
+    )
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.2)  # before its first byte a head has all the time there is
+        writer.write(OK + b"X: ")
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    async with raw_server(talk) as url:
+        with pytest.raises(ServiceTimeout, match="began to answer and did not go on") as caught:
+            await fetch(url, within=20.0)
+        assert (caught.value.phase, caught.value.seconds) == ("headers", 10.0)
+        assert caught.value.retryable
+
+
+async def test_a_port_that_speaks_tls_is_told_with_what_to_write(raw_server: Serve) -> None:
+    async with raw_server(speaks(bytes.fromhex("15030300020246"))) as url:
+        with pytest.raises(ServiceUnavailable, match="it speaks TLS") as caught:
+            await fetch(url)
+        assert caught.value.hint == "Write its address with https://."
+
+
+async def test_a_reply_before_the_request_was_read_is_heard(raw_server: Serve) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
+        await writer.drain()
+        while await reader.read(65536):
+            pass
+
+    request = json_request("POST", "/", {"prompt": "x" * 8_000_000})
+    async with raw_server(talk) as url:
+        reply = await fetch(url, request)
+    assert (reply.status, reply.body) == (413, b"no!")
+
+
+# Once more.
+
+
+@pytest.mark.parametrize(
+    ("request_", "sent"),
+    [
+        (GET, 2),
+        (json_request("POST", "/", {}, pure=True), 2),
+        (json_request("POST", "/", {}), 1),
+        (HTTPRequest(method="DELETE", path="/"), 1),
+    ],
+    ids=["get", "pure", "post", "delete"],
+)
+@pytest.mark.parametrize("fault", ["close_after_request", "reset_after_request"])
+async def test_only_what_changes_nothing_is_sent_once_more_and_no_more(
+    fault: str, request_: HTTPRequest, sent: int, web_server: Serve
+) -> None:
+    async with web_server(b"here") as server:
+        FAULTS[fault].install(server, calls=["probe"])
+        with pytest.raises(ServiceUnavailable, match="closed the connection without an answer"):
+            await fetch(server.url, request_)
+        assert len(server.requests) == sent
+
+
+async def test_a_kept_connection_that_died_is_replaced_unseen(web_server: Serve) -> None:
+    async with web_server(b"here") as server:
+        transport = Transport()
+        for _ in range(5):
+            FAULTS["stale_keepalive"].install(server, times=1, calls=["probe"])
+            reply = await transport.send(at(server.url), GET, within=5, connect=5)
+            assert reply.body == b"here"
+        await transport.aclose()
+
+
+async def test_a_reply_that_nobody_asked_for_is_given_to_nobody(web_server: Serve) -> None:
+    async with web_server(b"here") as server:
+        transport = Transport()
+        FAULTS["unsolicited_response"].install(server, times=1, calls=["probe"])
+        for _ in range(3):
+            reply = await transport.send(at(server.url), GET, within=5, connect=5)
+            assert reply.body == b"here"
+        await transport.aclose()
+
+
+async def test_half_a_head_is_not_asked_for_again(raw_server: Serve) -> None:
+    asked = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"X: y")
+        await writer.drain()
+
+    async with raw_server(talk) as url:
+        with pytest.raises(ServiceUnavailable):
+            await fetch(url)
+    assert asked == 1
+
+
+# What is nobody's fault.
+
+
+async def test_a_process_without_descriptors_blames_no_server(web_server: Serve) -> None:
+    async with web_server(b"here") as server:
+        await fetch(server.url)  # whatever is opened only once is open then
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken = [os.dup(0)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, most))
+        try:
+            with pytest.raises(LocalResourcesExhausted, match="one more connection") as caught:
+                await fetch(server.url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+            for descriptor in taken:
+                os.close(descriptor)
+        assert not caught.value.retryable
+        assert not counts_against(caught.value)
+        assert caught.value.hint
+        assert (await fetch(server.url)).body == b"here"
+
+
+async def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", never)
+    monkeypatch.setattr("patinox.provider.local.connections.RESOLVE_SECONDS", 0.05)
+    with pytest.raises(ServiceUnavailable, match="its name was not resolved in time"):
+        await fetch("http://slow.example")
 
 
 async def test_a_timeout_of_the_callers_own_stays_his(web_server: Serve) -> None:

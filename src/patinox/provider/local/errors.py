@@ -8,6 +8,7 @@ LocalProviderError (a ProviderError)
 |   |- ServiceUnavailable        refused, reset, no route, or it speaks something else
 |   |- ServiceNotFound           no such service is known, or none answered
 |   `- ServiceTimeout            one phase took too long
+|- LocalResourcesExhausted     this process has no descriptor or port left: no server's fault
 |- ServiceError                the server failed: 5xx, an error object
 |- ParseError                  the reply breaks the contract: path to the field
 |   `- ResponseTooLarge          the reply breaks its budget
@@ -99,7 +100,8 @@ class ServiceTimeout(NetworkError):
     """One phase of a call took too long.
 
     Attributes:
-        phase: the deadline that passed: a field of `Deadlines`, or `total` for the caller's own.
+        phase: the deadline that passed: a field of `Deadlines`, `total` for the caller's own, or
+            `headers` for the head of a reply that began and was not whole 10 s later.
         seconds: the limit that was passed.
         retryable: false where the limit was the caller's own, which holds for every service.
     """
@@ -118,6 +120,10 @@ class ServiceTimeout(NetworkError):
         super().__init__(message, hint=hint, service=service, retryable=retryable)
         self.phase = phase
         self.seconds = seconds
+
+
+class LocalResourcesExhausted(LocalProviderError):
+    """This process has no file descriptor or port left; no server is to blame, none would help."""
 
 
 class ServiceError(LocalProviderError):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
+import io
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from patinox._version import __version__
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.endpoint import Endpoint
 from patinox.provider.local.errors import (
+    LocalResourcesExhausted,
     ParseError,
     ResponseTooLarge,
     ServiceTimeout,
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_REPLY = 8 * 2**20
-# Servers close an idle connection after 5 s (LM Studio, llama.cpp): ours must be gone before.
-KEEP_ALIVE = 4.0
+_LONG = 2**20
+_NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
 class StreamReply:
@@ -89,25 +91,25 @@ class StreamReply:
 
 
 class Transport:
-    """A pool of connections, opened by its first use and bound to that event loop."""
+    """Pools of connections, opened by their first use and bound to that event loop."""
 
     def __init__(self, *, pool_size: int = 64) -> None:
         """Make it without opening anything; `pool_size` connections to each server at most."""
         self._pool_size = pool_size
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     @staticmethod
     async def prepare() -> None:
         """Load the HTTP client, so that its time is not taken for a server's."""
-        await asyncio.to_thread(importlib.import_module, "aiohttp")
+        await asyncio.to_thread(importlib.import_module, _CONNECTIONS)
 
     async def aclose(self) -> None:
         """Close every connection; it cannot be used again."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
+        while self._sessions:
+            _, session = self._sessions.popitem()
             await session.close()
 
     async def send(
@@ -155,14 +157,15 @@ class Transport:
         """Send a request, hand out the reply once its head is there, hang up when left.
 
         With `keep`, the connection of a body that was read to its end serves the next request.
-        llama.cpp closes each after a stream without saying so, which would fail that request.
+        Without, it is a new one, which cannot have died unseen: what may be asked but once would
+        fail in it. llama.cpp closes each after a stream without saying so.
 
         Raises:
             NetworkError: the server could not be reached, or sent no head `within` seconds.
         """
-        session = self._open()
+        session = self._open(keep=keep)
         with _explained(endpoint):
-            asked = _request(session, endpoint, request, connect, api_key, keep=keep)
+            asked = _request(session, endpoint, request, connect, api_key)
             response = await in_time(asked, within, phase, endpoint.authority)
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -173,28 +176,22 @@ class Transport:
             # Gives a connection back that was read to its end and may be kept; closes any other.
             response.release()
 
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
-
+    def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         if self._closed:
             raise ProviderError("This provider is closed.", hint="Make another and enter it.")
         loop = asyncio.get_running_loop()
-        if self._session is not None and self._loop is not loop:
+        if self._sessions and self._loop is not loop:
             msg = "A provider belongs to the event loop it was first used in; make one per loop."
             raise ProviderError(msg)
-        if self._session is None:
+        if keep not in self._sessions:
+            # Imported here: the HTTP client is too heavy for `import patinox`.
+            connections = importlib.import_module(_CONNECTIONS)
             self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, limit_per_host=self._pool_size, keepalive_timeout=KEEP_ALIVE
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                headers={"Accept-Encoding": "identity", "User-Agent": f"patinox/{__version__}"},
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
+            self._sessions[keep] = connections.open_session(pool_size=self._pool_size, keep=keep)
+        return self._sessions[keep]
+
+
+_CONNECTIONS = "patinox.provider.local.connections"
 
 
 async def _request(
@@ -203,24 +200,41 @@ async def _request(
     request: HTTPRequest,
     connect: float,
     api_key: Secret | None,
-    *,
-    keep: bool,
 ) -> aiohttp.ClientResponse:
+    """Send a request; one that changes nothing once more if the connection ends without a byte."""
     import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 
     headers = {"Content-Type": "application/json"} if request.body is not None else {}
-    if not keep:
-        headers["Connection"] = "close"
     if api_key:
         headers["Authorization"] = f"Bearer {api_key.reveal()}"
-    return await session.request(
-        request.method,
-        f"{endpoint}{request.path}",
-        data=request.body,
-        headers=headers,
-        allow_redirects=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
-    )
+    for last in (not request.repeatable, True):
+        try:
+            return await session.request(
+                request.method,
+                f"{endpoint}{request.path}",
+                data=_data(request.body),
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if last or not _wordless(error):
+                raise
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _data(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Give a long body in pieces, between which the loop goes on."""
+    return body if body is None or len(body) < _LONG else io.BytesIO(body)
+
+
+def _wordless(error: Exception) -> bool:
+    """Whether a connection that was there ended before a byte of the reply."""
+    import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
+
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it is the half of a head that came
+    return not isinstance(error, aiohttp.ClientConnectorError)
 
 
 async def in_time(work: Awaitable[T], seconds: float, phase: str, place: str) -> T:
@@ -247,6 +261,7 @@ _LATE = {
     "idle": "fell silent in the middle of the answer",
     "listing": "did not answer in time",
     "embed": "did not send its vectors in time",
+    "headers": "began to answer and did not go on",
     "total": "was still at work when the caller's time was over",
 }
 
@@ -256,9 +271,18 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
     """Turn the HTTP client's exceptions into ours, each with what it means for this address."""
     import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 
+    from patinox.provider.local.connections import (  # noqa: PLC0415
+        HEAD_SECONDS,
+        SPEAKS_TLS,
+        HeadTooSlow,
+    )
+
     place = endpoint.authority
     try:
         yield
+    except HeadTooSlow as error:
+        msg = f"{place} {_LATE['headers']} (headers)."
+        raise ServiceTimeout(msg, phase="headers", seconds=HEAD_SECONDS) from error
     except aiohttp.ServerTimeoutError as error:
         msg = f"{place} did not accept a connection in time."
         raise ServiceTimeout(msg, phase="connect", seconds=0.0) from error
@@ -272,16 +296,27 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
         msg = f"The connection to {place} broke before the reply was whole."
         raise ParseError(msg) from error
     except aiohttp.ClientConnectorError as error:
+        if error.os_error.errno in _NONE_LEFT:
+            raise _exhausted(place, error.os_error) from error
         refused = isinstance(error.os_error, ConnectionRefusedError)
         why = "nothing listens there" if refused else error.os_error.strerror or "no connection"
         msg = f"{place} could not be reached: {why}."
         raise ServiceUnavailable(msg, refused=refused) from error
     except aiohttp.ClientResponseError as error:
-        msg = f"{place} does not speak HTTP as it should: {error.message.splitlines()[0]:.64}."
-        raise ServiceUnavailable(msg) from error
+        what = error.message.partition("\n")[0].rstrip(" :")
+        hint = "Write its address with https://." if what == SPEAKS_TLS else None
+        msg = f"{place} does not speak HTTP as it should: {what:.64}."
+        raise ServiceUnavailable(msg, hint=hint) from error
     except (aiohttp.ClientError, OSError) as error:
         msg = f"{place} closed the connection without an answer."
         raise ServiceUnavailable(msg) from error
+
+
+def _exhausted(place: str, error: OSError) -> LocalResourcesExhausted:
+    return LocalResourcesExhausted(
+        f"This process cannot open one more connection, here to {place}: {error.strerror}.",
+        hint="Use fewer at once, or raise the limit: ulimit -n",
+    )
 
 
 def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:

@@ -668,7 +668,9 @@ def test_braces_in_a_servers_text_stay_as_they_are() -> None:
         ("10", 10.0),
         ("3600", 10.0),
         ("999999999", 10.0),
-        ("9999999999", None),
+        ("9999999999", 10.0),
+        ("9" * 20, 10.0),
+        ("9" * 21, None),
         ("-1", None),
         ("1.5", None),
         ("٣", None),
@@ -682,6 +684,27 @@ def test_the_wait_is_in_seconds_and_never_long(text: str, seconds: float | None)
     assert retry_after(busy) == seconds
     assert classify(busy, ()).retry_after == seconds
     assert retry_after(reply(503)) is None
+
+
+@pytest.mark.parametrize(
+    ("until", "since", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:07 GMT", "Wed, 21 Oct 2026 07:28:00 GMT", 7.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", 0.0),
+        ("Wed, 31 Feb 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", None),
+        ("Wed, 21 Foo 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", None),
+        ("Wed, 21 Oct 0000 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:07 GMT", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "today", None),
+    ],
+)
+def test_a_wait_until_a_date_counts_from_the_date_of_the_reply(
+    until: str, since: str, seconds: float | None
+) -> None:
+    busy = HTTPReply(status=503, headers={"retry-after": until, "date": since}, body=b"")
+    assert retry_after(busy) == seconds
 
 
 def test_what_to_do_next_is_said_where_it_is_known() -> None:

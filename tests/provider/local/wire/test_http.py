@@ -22,6 +22,22 @@ def test_a_json_request_carries_the_body_as_utf_8() -> None:
     assert request.body == '{"text":"ü\u2028","none":null,"n":1}'.encode()
 
 
+@pytest.mark.parametrize(
+    ("request_", "repeatable"),
+    [
+        (HTTPRequest(path="/"), True),
+        (HTTPRequest(method="DELETE", path="/"), False),
+        (json_request("POST", "/", {}), False),
+        (json_request("POST", "/", {}, pure=True), True),
+    ],
+    ids=["get", "delete", "post", "pure"],
+)
+def test_only_what_changes_nothing_may_be_sent_twice(
+    request_: HTTPRequest, *, repeatable: bool
+) -> None:
+    assert request_.repeatable is repeatable
+
+
 def test_json_that_is_ready_goes_in_as_it_is() -> None:
     request = json_request("POST", "/", {"arguments": msgspec.Raw(b'{"b": 1,  "a":2}')})
     assert request.body == b'{"arguments":{"b": 1,  "a":2}}'

@@ -6,6 +6,7 @@ from patinox.provider.local.wire.json import (
     MAX_ENTRIES,
     Count,
     Name,
+    breaks_off,
     decode_entries,
     decode_json,
     decode_leniently,
@@ -58,7 +59,6 @@ NO_JSON = {
     "a name for no number": b'{"x":NaN}',
     "a mark of the byte order": b'\xef\xbb\xbf{"models":[]}',
     "half of a pair": b'{"x":"\\ud800"}',
-    "nested too deeply": b'{"x":' + DEEP + b"}",
 }
 
 
@@ -67,6 +67,71 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
     with pytest.raises(ParseError, match=r"^The list is not JSON: "):
         decode_json(data, Outer, what="The list")
     assert not is_json(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "deep"),
+    [
+        (b"[" * 100 + b"]" * 100, False),
+        (b"[" * 101 + b"]" * 101, True),
+        (b'{"x":' * 101 + b"1" + b"}" * 101, True),
+        (b"[" + b"[]," * 500 + b"1]", False),
+        (b'{"x":"' + b"[" * 500 + b'"}', False),
+        (b'{"x":"\\"' + b"{" * 500 + b'"}', False),
+        (b"[" * 101, True),
+        (DEEP, True),
+    ],
+    ids=["100", "101", "objects", "wide", "a text", "a quote in a text", "cut", "100,000"],
+)
+def test_what_is_nested_deeper_than_anything_is_refused_unread(data: bytes, *, deep: bool) -> None:
+    try:
+        decode_json(data, msgspec.Raw, what="The list")
+    except ParseError as error:
+        assert ("nested deeper than 100 levels" in str(error)) == deep  # noqa: PT017
+    else:
+        assert not deep
+
+
+@pytest.mark.parametrize(
+    ("data", "cut"),
+    [
+        (b"{", True),
+        (b'{"a":"b', True),
+        (b'{"a":1', True),
+        (b"tru", True),
+        (b"", True),
+        (b"{}", False),
+        (b"{}}", False),
+        (b"<html>", False),
+        (b"\xef\xbb\xbf{}", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_what_breaks_off_is_told_from_what_is_wrong(data: bytes, *, cut: bool) -> None:
+    assert breaks_off(data) is cut
+
+
+class Measured(msgspec.Struct):
+    name: str
+    size: float | None = None
+    note: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"name":"a","size":NaN}', Measured("a")),
+        (b'{"name":"a","size":-Infinity,"note":"x"}', Measured("a", None, "x")),
+        (b'{"name":"NaN","size":NaN,"note":"\\"Infinity"}', Measured("NaN", None, '"Infinity')),
+    ],
+)
+def test_what_is_no_number_counts_as_not_said(data: bytes, expected: Measured) -> None:
+    assert decode_leniently(data, Measured, what="It") == expected
+
+
+def test_a_required_number_that_is_none_is_no_number() -> None:
+    with pytest.raises(ParseError, match=r"got `null` - at `\$.size`"):
+        decode_leniently(b'{"size":NaN}', Inner, what="It")
 
 
 def test_text_that_is_not_utf_8_is_told_so() -> None:
@@ -122,7 +187,7 @@ def test_only_the_odd_field_of_an_inner_object_is_left_out(length: bytes) -> Non
         (b'{"size":1}', "field `name`"),
         (b"[]", "Expected `object`"),
         (b'{"name":"x",', "is not JSON"),
-        (b'{"name":"x","size":' + DEEP + b"}", "`$.size`"),
+        (b'{"name":"x","size":' + DEEP + b"}", "nested deeper than 100 levels"),
     ],
     ids=["wrong type", "empty", "too long", "missing", "array", "cut", "nested too deeply"],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import cast
 
 import msgspec
@@ -30,6 +31,10 @@ MAX_TEXT = 500
 MIN_ECHO = 16
 _MOST = 2**63
 MAX_RETRY_AFTER = 10.0
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT"
+)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _KEY = re.compile(r"(?i)(sk-[\w:-]{4,}|bearer\s+\S+|provided: \S+)")
 
@@ -219,8 +224,26 @@ _BY_STATUS: dict[int, Kind] = {
 
 
 def retry_after(reply: HTTPReply) -> float | None:
-    """Read `Retry-After` in seconds, cut to what is sensible; all else is passed over."""
+    """Read `Retry-After` in seconds, cut to what is sensible; all else is passed over.
+
+    A date counts from the date of the reply itself.
+    """
     text = reply.headers.get("retry-after", "").strip()
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]{1,20}", text):
+        return min(float(text), MAX_RETRY_AFTER)
+    until, since = _date(text), _date(reply.headers.get("date", ""))
+    if until is None or since is None:
         return None
-    return min(float(text), MAX_RETRY_AFTER)
+    return min(max(until - since, 0.0), MAX_RETRY_AFTER)
+
+
+def _date(text: str) -> float | None:
+    found = _HTTP_DATE.fullmatch(text)
+    if found is None or found[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = map(int, found.group(1, 3, 4, 5, 6))
+    try:
+        date = datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    return date.timestamp()

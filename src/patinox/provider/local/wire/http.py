@@ -10,11 +10,24 @@ from patinox.provider.errors import InvalidRequest
 
 
 class HTTPRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send; `path` starts with a slash and comes after the endpoint's prefix."""
+    """What to send.
+
+    Attributes:
+        method: in capitals.
+        path: starts with a slash and comes after the endpoint's prefix.
+        body: JSON, or `None`.
+        pure: it changes nothing and costs little, although it is no `GET`.
+    """
 
     method: str = "GET"
     path: str
     body: bytes | None = None
+    pure: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether nothing is lost if the server gets it twice."""
+        return self.pure or self.method == "GET"
 
 
 class HTTPReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +43,10 @@ class HTTPReply(msgspec.Struct, frozen=True, kw_only=True):
         return 200 <= self.status < 300  # noqa: PLR2004  the class of success in HTTP
 
 
-def json_request(method: str, path: str, body: Mapping[str, object]) -> HTTPRequest:
-    """Make a request with a JSON body.
+def json_request(
+    method: str, path: str, body: Mapping[str, object], *, pure: bool = False
+) -> HTTPRequest:
+    """Make a request with a JSON body; a `pure` one may be sent twice.
 
     Raises:
         InvalidRequest: a value in it has no JSON form.
@@ -41,4 +56,4 @@ def json_request(method: str, path: str, body: Mapping[str, object]) -> HTTPRequ
     except (TypeError, UnicodeEncodeError, RecursionError) as error:
         msg = f"The request cannot be written as JSON: {error}."
         raise InvalidRequest(msg) from error
-    return HTTPRequest(method=method, path=path, body=encoded)
+    return HTTPRequest(method=method, path=path, body=encoded, pure=pure)

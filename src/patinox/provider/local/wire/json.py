@@ -6,6 +6,7 @@ it is odd, `decode_entries` a list although one of its entries is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, TypeVar, get_args
 
@@ -22,6 +23,11 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MAX_NESTING = 100
+_CUT_OFF = "truncated"
+# Texts, so that what stands in them is passed over; and what opens, closes, or is no number.
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+_NO_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
 
 
 def decode_json(data: bytes | msgspec.Raw, kind: type[T], *, what: str, at: str = "$") -> T:
@@ -30,6 +36,7 @@ def decode_json(data: bytes | msgspec.Raw, kind: type[T], *, what: str, at: str 
     Raises:
         ParseError: it is not JSON, or not of that shape; the message says of what and where.
     """
+    check_nesting(data, what=what)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
@@ -38,6 +45,37 @@ def decode_json(data: bytes | msgspec.Raw, kind: type[T], *, what: str, at: str 
     except _NOT_DECODED as error:
         msg = f"{what} is not JSON: {error}."
         raise ParseError(msg) from error
+
+
+def check_nesting(data: bytes | msgspec.Raw, *, what: str) -> None:
+    """Refuse what is nested deeper than anything sensible, before it is decoded.
+
+    Raises:
+        ParseError: it is.
+    """
+    data = bytes(data)
+    if data.count(b"[") + data.count(b"{") <= MAX_NESTING:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(data):
+        depth += _STEPS.get(found[0], 0)
+        if depth > MAX_NESTING:
+            msg = f"{what} is not what the contract says: nested deeper than {MAX_NESTING} levels."
+            raise ParseError(msg)
+
+
+_STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+
+
+def breaks_off(data: bytes) -> bool:
+    """Whether `data` could be the beginning of a JSON value."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        return _CUT_OFF in str(error)
+    except RecursionError:
+        return False
+    return False
 
 
 def _placed(error: str, at: str) -> str:
@@ -62,7 +100,18 @@ def decode_leniently(
     try:
         return decode_json(data, kind, what=what, at=at)
     except ParseError:
-        return decode_json(_sound(data, kind, strict), kind, what=what, at=at)
+        sound = _sound(_with_nulls(bytes(data)), kind, strict)
+        return decode_json(sound, kind, what=what, at=at)
+
+
+def _with_nulls(data: bytes) -> bytes:
+    """Write null for NaN and Infinity, which some servers write and JSON does not have."""
+    odd = b"NaN" in data or b"Infinity" in data
+    return _NO_NUMBERS.sub(_as_null, data) if odd else data
+
+
+def _as_null(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0].startswith(b'"') else b"null"
 
 
 def _sound(

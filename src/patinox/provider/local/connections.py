@@ -1,0 +1,151 @@
+"""Connections of the HTTP client, guarded where the client itself is trusting.
+
+It bounds single fields of a head, not the head; a trickle of bytes, interim replies and what stands
+between the chunks of a body it takes for ever. Imported where a first request is sent: it is heavy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
+
+from patinox._version import __version__
+
+# Servers close an idle connection after 5 s (LM Studio, llama.cpp): ours must be gone before.
+KEEP_ALIVE = 4.0
+MAX_HEAD = 64 * 1024
+MAX_FIELDS = 128
+MAX_INTERIM = 16
+# Bytes of framing that each byte of a body may cost: a chunk of one byte has five or six.
+FRAMING = 16
+HEAD_SECONDS = 10.0
+RESOLVE_SECONDS = 3.0
+SPEAKS_TLS = "it speaks TLS"
+_TLS = (b"\x15\x03", b"\x16\x03")
+_SWITCHING = 101
+
+
+class HeadTooSlow(aiohttp.ClientError):
+    """The head of a reply began, and was not whole in time."""
+
+
+class GuardedHandler(ResponseHandler):
+    """One connection, whose replies may have only so much that is no body, and only so late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, head_seconds: float) -> None:
+        super().__init__(loop)
+        self._head_seconds = head_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._received = 0
+        self._interim = 0
+        self._headless = True
+
+    def set_response_params(self, **params: Any) -> None:  # noqa: ANN401 - the base class's own
+        """Get ready for one more reply."""
+        self._begin()
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes, before and after the client has understood it."""
+        if self._headless and not self._received and data:
+            self._head_timer = self._loop.call_later(self._head_seconds, self._too_slow)
+            if data.startswith(_TLS):
+                self._refuse(SPEAKS_TLS)
+                return
+        self._received += len(data)
+        super().data_received(data)
+        body = self._payload.total_bytes if self._payload is not None else 0
+        if (self._headless or self._payload) and self._received > MAX_HEAD + FRAMING * body:
+            self._refuse("too much that is no body")
+
+    def feed_data(self, data: Any, size: int = 0) -> None:  # noqa: ANN401 - a message and its body
+        """Take a reply, or one that comes before it; nothing after what was refused."""
+        if self.exception() is not None:
+            return
+        if 100 <= data[0].code < 200 and data[0].code != _SWITCHING:  # noqa: PLR2004 - interim
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._refuse("too many interim replies")
+                return
+        else:
+            self._headless = False
+            self._stop_head_timer()
+        super().feed_data(data, size)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clock."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._end(HeadTooSlow())
+
+    def _refuse(self, why: str) -> None:
+        self._end(HttpProcessingError(message=why))
+
+    def _end(self, error: Exception) -> None:
+        payload = self._payload
+        if payload is not None and not payload.is_eof():
+            payload.set_exception(aiohttp.ClientPayloadError(str(error)))
+        self.set_exception(error)
+        if self.transport is not None:
+            self.transport.close()
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Looks names up in a thread, but not for ever."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                return await super().resolve(host, port, family)
+        except TimeoutError as error:
+            raise OSError(None, "its name was not resolved in time") from error
+
+
+def open_session(
+    *, pool_size: int, keep: bool, head_seconds: float = HEAD_SECONDS
+) -> aiohttp.ClientSession:
+    """Open a pool of connections, of `pool_size` to each server at most.
+
+    Without `keep` each request has a connection of its own. Nothing of the environment is used.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        limit_per_host=pool_size,
+        resolver=_Resolver(),
+        **({"keepalive_timeout": KEEP_ALIVE} if keep else {"force_close": True}),
+    )
+    # The client has no public place for a handler of one's own; the fault table shows it in use.
+    connector._factory = partial(  # type: ignore[assignment] # noqa: SLF001
+        GuardedHandler, asyncio.get_running_loop(), head_seconds=head_seconds
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        headers={"Accept-Encoding": "identity", "User-Agent": f"patinox/{__version__}"},
+        auto_decompress=False,
+        trust_env=False,
+        max_headers=MAX_FIELDS,
+    )
+    # The client would repeat a DELETE too; what may be repeated is decided in `transport`.
+    session._retry_connection = False  # noqa: SLF001
+    return session
