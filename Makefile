@@ -5,13 +5,15 @@ READY := .venv/ready
 # Bytes and values in, values out: no line and no branch of these goes untested.
 PROVIDER := src/patinox/provider
 PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
+	$(PROVIDER)/checks.py $(PROVIDER)/models.py $(PROVIDER)/messages.py $(PROVIDER)/requests.py \
+	$(PROVIDER)/service_options.py $(PROVIDER)/answers.py $(PROVIDER)/stream.py \
 	$(PROVIDER)/secret.py $(PROVIDER)/assemble.py $(PROVIDER)/base.py \
 	$(PROVIDER)/schema.py $(PROVIDER)/tools.py $(PROVIDER)/images.py \
 	$(PROVIDER)/local/types.py $(PROVIDER)/local/errors.py $(PROVIDER)/local/facts.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
 	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py $(PROVIDER)/local/limits.py \
 	$(PROVIDER)/local/events.py $(PROVIDER)/local/accounts.py $(PROVIDER)/local/tally.py \
-	src/patinox/telemetry/*.py
+	$(PROVIDER)/local/answer.py $(PROVIDER)/local/preflight.py src/patinox/telemetry/*.py
 
 .PHONY: help setup run test check unit lint types coverage format docs bench lock clean
 

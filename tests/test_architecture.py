@@ -15,16 +15,17 @@ FILES = {
 # Imports go down, or sideways: never up, so that each floor is proven without those above it.
 # Nor across a bar: what two such rooms share belongs on a floor below them.
 FLOORS = """
-    _version provider/errors provider/embeddings provider/secret
+    _version provider/errors provider/checks provider/secret provider/embeddings
     provider/images provider/schema provider/tools
-    provider/types
+    provider/models provider/messages provider/service_options provider/requests
+    provider/answers provider/stream provider/types
     provider/base provider/assemble local/types local/errors local/facts local/wire/ local/events
     provider/lifecycle
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
     local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/catalog local/observers local/accounts local/tally
-    local/lifecycle local/spec local/nearest local/service local/answer
+    local/lifecycle local/spec local/nearest local/preflight local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp | local/embedded
     local/registry local/probing
@@ -67,6 +68,9 @@ DRY |= {"provider/schema", "provider/tools"}
 DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
 DRY |= {"local/health", "local/routing", "local/events", "local/accounts", "local/tally"}
 DRY |= {"provider/lifecycle"}
+DRY |= {"local/answer", "local/preflight"}
+DRY |= {"provider/checks", "provider/models", "provider/messages", "provider/service_options"}
+DRY |= {"provider/requests", "provider/answers", "provider/stream", "provider/embeddings"}
 WET = {"aiohttp", "anyio", "asyncio", "logging", "os", "socket", "threading", "time"}
 
 

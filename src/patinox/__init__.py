@@ -26,6 +26,14 @@ from typing import TYPE_CHECKING
 from patinox._version import __version__
 
 if TYPE_CHECKING:
+    from patinox.provider.answers import (
+        CompletionChoice,
+        CompletionResponse,
+        EmbeddingResponse,
+        Timings,
+        TokenLogprob,
+        Usage,
+    )
     from patinox.provider.base import (
         CompletionStream,
         ModelProvider,
@@ -136,37 +144,49 @@ if TYPE_CHECKING:
         ServiceStatus,
         ServiceType,
     )
+    from patinox.provider.messages import (
+        CompletionMessage,
+        ToolCall,
+    )
+    from patinox.provider.models import (
+        ModelCapabilities,
+        ModelId,
+        ModelInfo,
+        QualityTier,
+        Source,
+        SpeedTier,
+    )
+    from patinox.provider.requests import (
+        CompletionRequest,
+        EmbeddingRequest,
+        GenerationRequest,
+        TextCompletionRequest,
+    )
     from patinox.provider.schema import (
         OutputSchema,
     )
     from patinox.provider.secret import (
         Secret,
     )
-    from patinox.provider.tools import (
-        Tool,
+    from patinox.provider.service_options import (
+        LlamaCppOptions,
+        LMStudioOptions,
+        OllamaOptions,
+        ServiceOptions,
     )
-    from patinox.provider.types import (
-        CompletionChoice,
-        CompletionMessage,
-        CompletionRequest,
-        CompletionResponse,
-        EmbeddingRequest,
-        EmbeddingResponse,
-        ModelCapabilities,
-        ModelId,
-        ModelInfo,
-        QualityTier,
+    from patinox.provider.stream import (
+        LoadProgress,
+        LogprobsDelta,
         ReasoningDelta,
+        ReasoningImplied,
         ResponseFinished,
         ResponseStarted,
-        Source,
-        SpeedTier,
         StreamEvent,
         TextDelta,
-        Timings,
-        ToolCall,
         ToolCallDelta,
-        Usage,
+    )
+    from patinox.provider.tools import (
+        Tool,
     )
 
 __all__ = [
@@ -190,14 +210,18 @@ __all__ = [
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EndpointConfig",
+    "GenerationRequest",
     "HealthCheckConfig",
     "Image",
     "InvalidConfiguration",
     "InvalidRequest",
     "LMStudio",
     "LMStudioConfig",
+    "LMStudioOptions",
     "LMStudioProvider",
+    "LlamaCppOptions",
     "LlamaCppProvider",
+    "LoadProgress",
     "LoadedModel",
     "Local",
     "LocalProvider",
@@ -205,6 +229,7 @@ __all__ = [
     "LocalProviderError",
     "LocalResourcesExhausted",
     "LocalService",
+    "LogprobsDelta",
     "ModelCapabilities",
     "ModelDefaults",
     "ModelId",
@@ -217,6 +242,7 @@ __all__ = [
     "NetworkError",
     "Ollama",
     "OllamaConfig",
+    "OllamaOptions",
     "OllamaProvider",
     "OpenAI",
     "OpenRouter",
@@ -230,6 +256,7 @@ __all__ = [
     "QualityTier",
     "RateLimited",
     "ReasoningDelta",
+    "ReasoningImplied",
     "ResponseFinished",
     "ResponseStarted",
     "ResponseTooLarge",
@@ -241,6 +268,7 @@ __all__ = [
     "ServiceInfo",
     "ServiceMetrics",
     "ServiceNotFound",
+    "ServiceOptions",
     "ServiceProvider",
     "ServiceSpec",
     "ServiceStatus",
@@ -255,8 +283,10 @@ __all__ = [
     "SyncCompletionStream",
     "SyncLocalProvider",
     "SyncPullStream",
+    "TextCompletionRequest",
     "TextDelta",
     "Timings",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -268,6 +298,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "patinox.provider.answers": (
+        "CompletionChoice",
+        "CompletionResponse",
+        "EmbeddingResponse",
+        "Timings",
+        "TokenLogprob",
+        "Usage",
+    ),
     "patinox.provider.base": (
         "CompletionStream",
         "ModelProvider",
@@ -354,32 +392,44 @@ _HOMES = {
         "ServiceStatus",
         "ServiceType",
     ),
-    "patinox.provider.schema": ("OutputSchema",),
-    "patinox.provider.secret": ("Secret",),
-    "patinox.provider.tools": ("Tool",),
-    "patinox.provider.types": (
-        "CompletionChoice",
+    "patinox.provider.messages": (
         "CompletionMessage",
-        "CompletionRequest",
-        "CompletionResponse",
-        "EmbeddingRequest",
-        "EmbeddingResponse",
+        "ToolCall",
+    ),
+    "patinox.provider.models": (
         "ModelCapabilities",
         "ModelId",
         "ModelInfo",
         "QualityTier",
-        "ReasoningDelta",
-        "ResponseFinished",
-        "ResponseStarted",
         "Source",
         "SpeedTier",
+    ),
+    "patinox.provider.requests": (
+        "CompletionRequest",
+        "EmbeddingRequest",
+        "GenerationRequest",
+        "TextCompletionRequest",
+    ),
+    "patinox.provider.schema": ("OutputSchema",),
+    "patinox.provider.secret": ("Secret",),
+    "patinox.provider.service_options": (
+        "LMStudioOptions",
+        "LlamaCppOptions",
+        "OllamaOptions",
+        "ServiceOptions",
+    ),
+    "patinox.provider.stream": (
+        "LoadProgress",
+        "LogprobsDelta",
+        "ReasoningDelta",
+        "ReasoningImplied",
+        "ResponseFinished",
+        "ResponseStarted",
         "StreamEvent",
         "TextDelta",
-        "Timings",
-        "ToolCall",
         "ToolCallDelta",
-        "Usage",
     ),
+    "patinox.provider.tools": ("Tool",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

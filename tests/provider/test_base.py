@@ -29,11 +29,11 @@ class Source:
         self._events = events
         self._error = error
 
-    async def events(self) -> AsyncGenerator[StreamEvent]:
+    async def events(self) -> AsyncGenerator[list[StreamEvent]]:
         try:
             for event in self._events:
                 self.asked += 1
-                yield event
+                yield [event]
             if self._error:
                 raise self._error
         finally:
@@ -126,6 +126,34 @@ async def test_an_error_comes_out_of_the_iteration_and_leaves_what_had_come() ->
             await stream.collect()
     assert caught.value is error
     assert stream.response.text == "a"
+
+
+async def test_events_that_arrive_together_are_handed_out_one_by_one() -> None:
+    async def batches() -> AsyncGenerator[list[StreamEvent]]:
+        yield [*ANSWER[:3]]
+        yield []
+        yield [*ANSWER[3:]]
+
+    async with CompletionStream(batches()) as stream:
+        seen = list[tuple[StreamEvent, str, bool]]()
+        async for event in stream:
+            seen.append((event, stream.text, stream.ready))
+    ready = [True, True, False, False]
+    assert seen == list(zip(ANSWER, ["", "a", "ab", "ab"], ready, strict=True))
+    async with CompletionStream(batches()) as stream:
+        await anext(stream)
+        assert (await stream.collect()).text == "ab"
+
+
+async def test_what_arrived_but_was_not_taken_is_gone_with_the_stream() -> None:
+    async def batches() -> AsyncGenerator[list[StreamEvent]]:
+        yield [*ANSWER]
+
+    async with CompletionStream(batches()) as stream:
+        await anext(stream)
+    with pytest.raises(StreamInterrupted):
+        await anext(stream)
+    assert stream.text == ""
 
 
 class Provider:

@@ -27,21 +27,26 @@ from patinox import (
     EmbeddingRequest,
     EmbeddingResponse,
     EndpointConfig,
+    GenerationRequest,
     HealthCheckConfig,
     Image,
     InvalidConfiguration,
     InvalidRequest,
+    LlamaCppOptions,
     LlamaCppProvider,
     LMStudio,
     LMStudioConfig,
+    LMStudioOptions,
     LMStudioProvider,
     LoadedModel,
+    LoadProgress,
     Local,
     LocalProvider,
     LocalProviderConfig,
     LocalProviderError,
     LocalResourcesExhausted,
     LocalService,
+    LogprobsDelta,
     ModelCapabilities,
     ModelDefaults,
     ModelId,
@@ -54,6 +59,7 @@ from patinox import (
     NetworkError,
     Ollama,
     OllamaConfig,
+    OllamaOptions,
     OllamaProvider,
     OpenAI,
     OpenRouter,
@@ -67,6 +73,7 @@ from patinox import (
     QualityTier,
     RateLimited,
     ReasoningDelta,
+    ReasoningImplied,
     ResponseFinished,
     ResponseStarted,
     ResponseTooLarge,
@@ -78,6 +85,7 @@ from patinox import (
     ServiceInfo,
     ServiceMetrics,
     ServiceNotFound,
+    ServiceOptions,
     ServiceProvider,
     ServiceSpec,
     ServiceStatus,
@@ -92,8 +100,10 @@ from patinox import (
     SyncCompletionStream,
     SyncLocalProvider,
     SyncPullStream,
+    TextCompletionRequest,
     TextDelta,
     Timings,
+    TokenLogprob,
     Tool,
     ToolCall,
     ToolCallDelta,
@@ -145,6 +155,14 @@ def requests() -> tuple[CompletionRequest, EmbeddingRequest]:
     assert_type(completion.model, ModelId)
     assert_type(completion.messages, tuple[CompletionMessage, ...])
     assert_type(completion.stop, tuple[str, ...])
+    options: list[ServiceOptions] = [
+        OllamaOptions(num_ctx=8192, keep_alive=600),
+        LMStudioOptions(ttl=600),
+        LlamaCppOptions(grammar='root ::= "yes"'),
+    ]
+    text = TextCompletionRequest("m", "def f(", "return x", top_k=20, service_options=options)
+    asked: list[GenerationRequest] = [text, completion]
+    assert_type(asked[0].service_options, tuple[ServiceOptions, ...])
     embedding = EmbeddingRequest(ModelId("m", "ollama"), "a text", dimensions=256)
     assert_type(embedding.input, tuple[str, ...])
     return completion, embedding
@@ -166,6 +184,9 @@ async def everything_local(request: CompletionRequest, texts: EmbeddingRequest) 
         assert_type(local.discovery, ServiceDiscovery)
         assert_type(await local.complete(request), CompletionResponse)
         assert_type(await local.embed(texts), EmbeddingResponse)
+        text = TextCompletionRequest("m", "Once")
+        assert_type(await local.complete_text(text), CompletionResponse)
+        assert_type(local.stream_text(text), CompletionStream)
         bound = local.with_defaults(ModelDefaults(model="m", temperature=0.5))
         assert_type(bound, LocalProvider)
         assert_type(bound.request(messages="Hello"), CompletionRequest)
@@ -187,7 +208,7 @@ def blocking(request: CompletionRequest) -> None:
                 assert_type(event, StreamEvent)
 
 
-def tell(event: StreamEvent) -> str:
+def tell(event: StreamEvent) -> str:  # noqa: PLR0911  a line for each kind
     """Every kind of event has its fields."""
     match event:
         case ResponseStarted():
@@ -198,6 +219,10 @@ def tell(event: StreamEvent) -> str:
             return assert_type(reasoning, str)
         case ToolCallDelta():
             return f"{event.index} {event.id} {event.name} {event.arguments}"
+        case LogprobsDelta(tokens):
+            return assert_type(tokens, tuple[TokenLogprob, ...])[0].token
+        case LoadProgress() | ReasoningImplied():
+            return event.text
         case ResponseFinished():
             assert_type(event.usage, Usage)
             assert_type(event.timings, Timings)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from patinox.provider.types import (
-    CompletionChoice,
-    CompletionMessage,
-    CompletionResponse,
+from collections.abc import Iterable
+
+from patinox.provider.answers import CompletionChoice, CompletionResponse, TokenLogprob
+from patinox.provider.messages import CompletionMessage, ToolCall
+from patinox.provider.stream import (
+    LogprobsDelta,
     ReasoningDelta,
+    ReasoningImplied,
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
     TextDelta,
-    ToolCall,
     ToolCallDelta,
 )
 
@@ -40,6 +42,16 @@ class Assembler:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, _Call] = {}
+        self._logprobs: list[TokenLogprob] = []
+
+    def extend(self, events: Iterable[StreamEvent]) -> None:
+        """Take in events, in their order."""
+        text = self._text
+        for event in events:
+            if type(event) is TextDelta:  # nearly all are, and this is done for every token
+                text.append(event.content)
+            else:
+                self.add(event)
 
     def add(self, event: StreamEvent) -> None:
         """Take in one event."""
@@ -50,6 +62,11 @@ class Assembler:
                 self._reasoning.append(event.reasoning)
             case ToolCallDelta():
                 self._calls.setdefault(event.index, _Call()).add(event)
+            case LogprobsDelta():
+                self._logprobs.extend(event.tokens)
+            case ReasoningImplied():
+                self._reasoning += self._text
+                self._text.clear()
             case ResponseStarted():
                 self._started = event
             case ResponseFinished():
@@ -77,22 +94,27 @@ class Assembler:
 
     def response(self) -> CompletionResponse:
         """Fold what has come into a response."""
+        started, finished = self._started, self._finished
         message = CompletionMessage(
             role="assistant",
             content=self.text,
             reasoning=self.reasoning,
             tool_calls=self.tool_calls,
         )
+        choice = CompletionChoice(
+            message=message,
+            finish_reason=finished.finish_reason,
+            logprobs=tuple(self._logprobs),
+        )
         return CompletionResponse(
-            id=self._started.id,
-            created=self._started.created,
-            model=self._started.model,
-            service=self._started.service,
-            choices=(
-                CompletionChoice(message=message, finish_reason=self._finished.finish_reason),
-            ),
-            usage=self._finished.usage,
-            timings=self._finished.timings,
-            reason=self._started.reason,
-            attempts=self._started.attempts,
+            id=started.id,
+            created=started.created,
+            model=started.model,
+            service=started.service,
+            choices=(choice,),
+            usage=finished.usage,
+            timings=finished.timings,
+            reason=started.reason,
+            attempts=started.attempts,
+            warnings=(*started.warnings, *finished.warnings),
         )

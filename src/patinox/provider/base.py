@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -35,9 +37,14 @@ class CompletionStream:
     Attributes of interest: `text` so far, and `response`, the fold of the events so far.
     """
 
-    def __init__(self, events: AsyncGenerator[StreamEvent]) -> None:
-        """Wrap the events of one answer; nothing is sent before the first is asked for."""
-        self._events = events
+    def __init__(self, batches: AsyncGenerator[list[StreamEvent]]) -> None:
+        """Wrap the events of one answer, in the batches in which they arrive.
+
+        Nothing is sent before the first is asked for.
+        """
+        self._batches = batches
+        self._arrived: deque[StreamEvent] = deque()
+        self._taken: list[StreamEvent] = []
         self._assembler = Assembler()
         self._entered = False
         self._whole = False
@@ -55,7 +62,10 @@ class CompletionStream:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection, whatever has arrived by then."""
-        await self._events.aclose()
+        if self._arrived:
+            self._arrived.clear()
+            self._whole = False
+        await self._batches.aclose()
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """Go through the events as they come."""
@@ -69,11 +79,33 @@ class CompletionStream:
             StreamInterrupted: the stream was left, or waiting for it was given up.
             ProviderError: the answer failed; what had arrived stays in `text` and `response`.
         """
+        if not self._arrived:
+            await self.fill()
+        return self.take()
+
+    async def fill(self) -> None:
+        """Wait until at least one event has arrived that was not taken; raises as `__anext__`."""
+        while not self._arrived:
+            self._arrived.extend(await self._next_batch())
+
+    @property
+    def ready(self) -> bool:
+        """Whether an event has arrived that was not taken."""
+        return bool(self._arrived)
+
+    def take(self) -> StreamEvent:
+        """Take the next event that has arrived; there must be one."""
+        event = self._arrived.popleft()
+        self._taken.append(event)
+        return event
+
+    async def _next_batch(self) -> list[StreamEvent]:
         if not self._entered:
             msg = "Write `async with provider.stream_completion(request) as stream:` first."
             raise RuntimeError(msg)
+        self._fold()
         try:
-            event = await anext(self._events)
+            batch = await anext(self._batches)
         except ProviderError as error:
             self._broken = error
             raise
@@ -81,35 +113,44 @@ class CompletionStream:
             if self._whole:
                 raise
             raise self._broken or self._left() from None
-        self._assembler.add(event)
-        self._whole = isinstance(event, ResponseFinished)
-        return event
+        self._whole = bool(batch) and isinstance(batch[-1], ResponseFinished)
+        return batch
+
+    def _fold(self) -> Assembler:
+        """Join what was taken, in one go for many events."""
+        self._assembler.extend(self._taken)
+        self._taken.clear()
+        return self._assembler
 
     def _left(self) -> StreamInterrupted:
         """Make the error for going on where waiting was given up, or the stream was left."""
+        pieces = self._fold()
         return StreamInterrupted(
             "The stream was left before its end.",
-            text=self._assembler.text,
-            reasoning=self._assembler.reasoning,
-            tool_calls=self._assembler.tool_calls,
+            text=pieces.text,
+            reasoning=pieces.reasoning,
+            tool_calls=pieces.tool_calls,
             retryable=False,
         )
 
     async def collect(self) -> CompletionResponse:
         """Take in every event that is still to come and return the whole answer."""
-        async for _ in self:
-            pass
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                self._taken += self._arrived
+                self._arrived.clear()
+                self._taken += await self._next_batch()
         return self.response
 
     @property
     def text(self) -> str:
         """The text that has arrived so far."""
-        return self._assembler.text
+        return self._fold().text
 
     @property
     def response(self) -> CompletionResponse:
         """The answer so far; whole once the stream has ended."""
-        return self._assembler.response()
+        return self._fold().response()
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, Unpack
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -18,11 +18,19 @@ from patinox.provider.local.config import LMStudioConfig, OllamaConfig
 from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.types import LocalService
+from patinox.provider.requests import ChatFields
 from patinox.provider.secret import Secret
-from patinox.provider.types import CompletionMessage, CompletionRequest, ModelId
+from patinox.provider.types import (
+    CompletionMessage,
+    CompletionRequest,
+    ModelId,
+    TextCompletionRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+R = TypeVar("R", bound=CompletionRequest | TextCompletionRequest)
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,18 +245,11 @@ def resolve(*levels: ModelDefaults) -> ModelDefaults:
     return joined
 
 
-class RequestFields(TypedDict, total=False):
+class RequestFields(ChatFields, total=False):
     """The fields of a `CompletionRequest`."""
 
     model: ModelId | str | None
     messages: str | Sequence[CompletionMessage | str | Mapping[str, Any]]
-    temperature: float | None
-    max_tokens: int | None
-    top_p: float | None
-    stop: str | Sequence[str]
-    seed: int | None
-    timeout: float | None
-    options: Mapping[str, Any]
 
 
 def merge_request(defaults: ModelDefaults, **fields: Unpack[RequestFields]) -> CompletionRequest:
@@ -264,7 +265,7 @@ def merge_request(defaults: ModelDefaults, **fields: Unpack[RequestFields]) -> C
     return fill_request(CompletionRequest(model, said.pop("messages", ()), **said), defaults)
 
 
-def fill_request(request: CompletionRequest, defaults: ModelDefaults) -> CompletionRequest:
+def fill_request(request: R, defaults: ModelDefaults) -> R:
     """Put the defaults where the request says nothing, its model's service included."""
     model = request.model
     if model.provider_hint is None and defaults.provider is not None:
@@ -278,7 +279,7 @@ def fill_request(request: CompletionRequest, defaults: ModelDefaults) -> Complet
     return replace(filled, model=model)
 
 
-def _fill(request: CompletionRequest, **values: float | None) -> CompletionRequest:
+def _fill(request: R, **values: float | None) -> R:
     missing = {name: value for name, value in values.items() if getattr(request, name) is None}
     return replace(request, **missing)
 

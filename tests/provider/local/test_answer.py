@@ -1,9 +1,7 @@
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from patinox.provider.errors import ModelMismatch, ProviderError
-from patinox.provider.local.answer import Answer
+from patinox.provider.local.answer import Accept, Answer
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.errors import ServiceError, StreamInterrupted
 from patinox.provider.types import (
@@ -39,14 +37,14 @@ class Script:
         self._events = list(events)
         self._error = error
 
-    def feed(self, data: bytes) -> Iterator[StreamEvent]:
+    def feed(self, data: bytes, events: list[StreamEvent]) -> None:
         for _ in data:
             event = self._events.pop(0)
             self.ended = isinstance(event, ResponseFinished)
-            yield event
+            events.append(event)
 
-    def close(self) -> Iterator[StreamEvent]:
-        yield from self._events
+    def close(self, events: list[StreamEvent]) -> None:
+        events += self._events
         if self._error:
             raise self._error
 
@@ -56,24 +54,29 @@ def answer(
     clock: Clock | None = None,
     total: float | None = None,
     error: ProviderError | None = None,
+    accept: Accept = lambda _: None,
+    warnings: tuple[str, ...] = (),
 ) -> Answer:
-    return Answer(
-        service="ollama",
-        decoder=Script(*events, error=error),
-        deadlines=DEADLINES,
-        total=total,
-        clock=clock or Clock(),
-    )
+    running = Answer(service="ollama", deadlines=DEADLINES, total=total, clock=clock or Clock())
+    decoder = Script(*events, error=error)
+    running.expect(decoder, model="asked", accept=accept, warnings=warnings)
+    return running
 
 
-def anything(name: str) -> bool:
-    return bool(name)
+def refuse_all_but(name: str) -> Accept:
+    def accept(answered: str) -> str | None:
+        if answered != name:
+            raise ModelMismatch(f"It is {answered!r}.")
+        return None
+
+    return accept
 
 
-def read(
-    running: Answer, count: int = 1, same_model: Callable[[str], bool] = anything
-) -> list[StreamEvent]:
-    return list(running.events(b"x" * count, model="asked", same_model=same_model))
+def read(running: Answer, count: int = 1) -> list[StreamEvent]:
+    """Let bytes in that stand for so many events, which must be sound."""
+    events = running.receive(b"x" * count)
+    assert running.error is None
+    return events
 
 
 def read_slowly(running: Answer, clock: Clock, *passed: float) -> list[StreamEvent]:
@@ -94,10 +97,22 @@ def test_the_beginning_is_signed_by_the_service() -> None:
 
 
 def test_the_end_of_the_body_is_taken_to_the_decoder() -> None:
-    running = answer(START, TextDelta("a"), error=StreamInterrupted("Broke off."))
-    with pytest.raises(StreamInterrupted, match=r"Broke off\."):
-        list(running.events(b"", model="asked", same_model=anything))
+    error = StreamInterrupted("Broke off.")
+    running = answer(START, TextDelta("a"), error=error)
+    assert running.receive(b"") == [ResponseStarted(model="m", service="ollama"), TextDelta("a")]
+    assert running.error is error
     assert isinstance(running.failed(ServiceError("No.")), StreamInterrupted)
+
+
+def test_bytes_that_complete_nothing_are_no_events() -> None:
+    running = answer()
+    assert running.receive(b"") == []
+    assert not running.ended
+
+
+def test_before_it_is_known_what_will_answer_nothing_has_ended() -> None:
+    running = Answer(service="ollama", deadlines=DEADLINES, total=None, clock=Clock())
+    assert not running.ended
 
 
 def test_an_answer_has_ended_when_the_server_says_so() -> None:
@@ -109,18 +124,19 @@ def test_an_answer_has_ended_when_the_server_says_so() -> None:
 
 
 def test_another_model_than_the_one_asked_for_is_refused_before_its_text() -> None:
-    asked = list[str]()
+    running = answer(START, TextDelta("a"), accept=refuse_all_but("other"))
+    assert running.receive(b"xx") == []
+    assert isinstance(running.error, ModelMismatch)
+    assert running.error.retryable
+    assert running.failed(running.error) is running.error
 
-    def another(name: str) -> bool:
-        asked.append(name)
-        return False
 
-    running = answer(START, TextDelta("a"))
-    with pytest.raises(ModelMismatch, match=r"ollama answered with 'm' instead\.") as caught:
-        read(running, 2, same_model=another)
-    assert asked == ["m"]
-    assert caught.value.retryable
-    assert caught.value.hint == "See: patinox models"
+def test_another_model_may_be_labelled_instead() -> None:
+    running = answer(START, TextDelta("a"), accept="It is {}.".format, warnings=("First.",))
+    assert read(running, 2) == [
+        ResponseStarted(model="m", service="ollama", warnings=("First.", "It is m.")),
+        TextDelta("a"),
+    ]
 
 
 @pytest.mark.parametrize("event", [TextDelta("a"), ReasoningDelta("a"), CALL])
@@ -142,12 +158,25 @@ def test_a_model_that_is_named_late_is_checked_and_begins_nothing_anew() -> None
 
 
 def test_another_model_in_the_middle_is_an_interruption() -> None:
-    running = answer(START, TextDelta("a"), ResponseStarted(model="other"), TextDelta("b"))
-    with pytest.raises(ModelMismatch, match=r"answered with 'other' instead") as caught:
-        read(running, 4, same_model="m".__eq__)
-    error = running.failed(caught.value)
+    events = (START, TextDelta("a"), ResponseStarted(model="other"), TextDelta("b"))
+    running = answer(*events, accept=refuse_all_but("m"))
+    assert running.receive(b"xxxx") == [
+        ResponseStarted(model="m", service="ollama"),
+        TextDelta("a"),
+    ]
+    assert running.error is not None
+    error = running.failed(running.error)
     assert isinstance(error, StreamInterrupted)
     assert (error.text, error.retryable, error.delivered) == ("a", False, True)
+
+
+def test_many_batches_are_joined_as_they_come() -> None:
+    running = answer(*map(TextDelta, "abc" * 300))
+    for _ in range(900):
+        read(running)
+    error = running.failed(ServiceError("It broke."))
+    assert isinstance(error, StreamInterrupted)
+    assert error.text == "abc" * 300
 
 
 # The clocks.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from patinox.provider.base import CompletionStream
 from patinox.provider.errors import (
     AuthenticationError,
     CapabilityNotSupported,
@@ -205,7 +206,7 @@ async def test_another_model_that_answers_is_a_mismatch_before_any_output() -> N
         )
         server.faults.append(instead(CHAT, 200, body))
         async with studio.stream_completion(CompletionRequest(QWEN, ["Hello"])) as stream:
-            with pytest.raises(ModelMismatch, match="lmstudio answered with 'gemma-3-4b-it'"):
+            with pytest.raises(ModelMismatch, match="answered with 'gemma-3-4b-it' instead of"):
                 await stream.collect()
             assert stream.text == ""
 
@@ -253,9 +254,8 @@ async def test_reasoning_has_a_place_of_its_own(reasoning_key: Any, generation: 
         LMStudioProvider(server.url) as studio,
     ):
         streamed = await studio.complete(CompletionRequest("thinker", ["3 + 4?"]))
-        async with studio.open_stream(
-            CompletionRequest("thinker", ["3 + 4?"]), streaming=False
-        ) as stream:
+        question = CompletionRequest("thinker", ["3 + 4?"])
+        async with CompletionStream(studio.batches(question, streaming=False)) as stream:
             whole = await stream.collect()
 
     assert (streamed.text, streamed.reasoning) == ("Seven.", "Three and four.")
@@ -365,9 +365,8 @@ async def test_a_200_that_is_no_answer_is_an_error(
 ) -> None:
     async with LMStudioEmulator() as server, LMStudioProvider(server.url) as studio:
         server.faults.append(instead(CHAT, 200, body))
-        async with studio.open_stream(
-            CompletionRequest(QWEN, ["Hello"]), streaming=streaming
-        ) as stream:
+        question = CompletionRequest(QWEN, ["Hello"])
+        async with CompletionStream(studio.batches(question, streaming=streaming)) as stream:
             with pytest.raises(kind) as caught:
                 await stream.collect()
         assert caught.value.retryable

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from patinox.provider.assemble import Assembler
-from patinox.provider.errors import ModelMismatch, ProviderError
+from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import ChatDecoder, speed
 from patinox.provider.local.errors import ServiceTimeout, StreamInterrupted
-from patinox.provider.types import (
+from patinox.provider.stream import (
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
-    Timings,
+    is_output,
 )
+from patinox.provider.types import Timings
+
+# Batches that are kept as they are before they are joined.
+_MOST_BATCHES = 256
+
+# Takes the name of the model that answers; returns a warning if it is another one than was asked.
+Accept = Callable[[str], str | None]
 
 
 class Answer:
-    """What is known of one answer while it comes in; free of I/O."""
+    """What is known of one answer while it comes in; free of I/O.
+
+    Attributes:
+        error: what was wrong with the bytes that were received last, or `None`.
+    """
+
+    _decoder: ChatDecoder
+    _model: str
+    _accept: Accept
 
     def __init__(
         self,
         *,
         service: str,
-        decoder: ChatDecoder,
         deadlines: Deadlines,
         total: float | None,
         clock: Callable[[], float],
@@ -35,30 +49,61 @@ class Answer:
 
         Args:
             service: id of the service that answers.
-            decoder: turns its bytes into events.
             deadlines: limits of the phases.
             total: seconds the whole answer may take, or `None`.
             clock: monotonic seconds.
+
         """
+        self.error: ProviderError | None = None
         self._service = service
-        self._decoder = decoder
         self._deadlines = deadlines
         self._total = total
         self._clock = clock
         self._started = clock()
         self._first: float | None = None
         self._last: float | None = None
+        self._expected = False
         self._pieces = Assembler()
+        self._batches: list[list[StreamEvent]] = []
         self._begun = False
+        self._warnings: tuple[str, ...] = ()
+
+    def expect(
+        self,
+        decoder: ChatDecoder,
+        *,
+        model: str,
+        accept: Accept,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        """Say what will answer, before its first bytes.
+
+        Args:
+            decoder: turns the bytes into events.
+            model: the model that was asked; a server that names none is taken to answer with it.
+            accept: checks the name of the model that answers; may raise `ModelMismatch`.
+            warnings: what is known not to be as the request wants it.
+
+        """
+        self._expected = True
+        self._decoder = decoder
+        self._model = model
+        self._accept = accept
+        self._warnings = warnings
 
     @property
     def ended(self) -> bool:
         """Whether the server has said that the answer is whole."""
-        return self._decoder.ended
+        return self._expected and self._decoder.ended
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request."""
+        return self._clock() - self._started
 
     def limit(self) -> tuple[float, str]:
         """Return how many seconds may pass until the next bytes, and the name of that limit."""
-        elapsed = self._clock() - self._started
+        elapsed = self.seconds
         if self._first is None:
             seconds, phase = self._deadlines.first_token - elapsed, "first_token"
         else:
@@ -67,31 +112,30 @@ class Answer:
             seconds, phase = self._total - elapsed, "total"
         return max(seconds, 0.0), phase
 
-    def events(
-        self, data: bytes, *, model: str, same_model: Callable[[str], bool]
-    ) -> Iterator[StreamEvent]:
+    def receive(self, data: bytes) -> list[StreamEvent]:
         """Turn bytes into events; none is the end of the body.
 
-        A server that names no model is taken to answer with `model`.
-
-        Raises:
-            ModelMismatch: another model answers, or goes on, than `same_model` accepts.
-            ProviderError: what the server reports, or that the answer broke off.
+        What is wrong with the bytes is put into `error`: what came before it is handed out first.
         """
-        for event in self._decoder.feed(data) if data else self._decoder.close():
-            if isinstance(event, ResponseStarted):
-                if not same_model(event.model):
-                    msg = f"{self._service} answered with {event.model!r} instead."
-                    raise ModelMismatch(msg, hint="See: patinox models")
-                yield from self._begin(event)
-                continue
-            yield from self._begin(ResponseStarted(model=model))
-            if isinstance(event, ResponseFinished):
-                yield self._keep(replace(event, timings=self._timings(event)))
+        events: list[StreamEvent] = []
+        try:
+            if data:
+                self._decoder.feed(data, events)
             else:
-                self._last = self._clock()
-                self._first = self._last if self._first is None else self._first
-                yield self._keep(event)
+                self._decoder.close(events)
+        except ProviderError as error:
+            self.error = error
+        if events and (not self._begun or ResponseStarted in map(type, events)):
+            events = self._signed(events)
+        if not events:
+            return events
+        if any(map(is_output, events)):
+            self._last = self._clock()
+            self._first = self._last if self._first is None else self._first
+        if isinstance(last := events[-1], ResponseFinished):
+            events[-1] = replace(last, timings=self._timings(last))
+        self._keep(events)
+        return events
 
     def failed(self, error: ProviderError) -> ProviderError:
         """Return the error to raise: once output was handed out, one that carries it."""
@@ -101,13 +145,14 @@ class Answer:
             error.seconds = self._limits().get(error.phase, error.seconds)
         if self._first is None:
             return error
-        text = self._pieces.text
+        pieces = self._joined()
+        text = pieces.text
         interrupted = StreamInterrupted(
             f"{self._service} stopped in the middle of the answer, after {len(text):,} characters:"
             f" {error.message}",
             text=text,
-            reasoning=self._pieces.reasoning,
-            tool_calls=self._pieces.tool_calls,
+            reasoning=pieces.reasoning,
+            tool_calls=pieces.tool_calls,
             hint=error.hint,
             service=self._service,
             retryable=False,
@@ -116,26 +161,49 @@ class Answer:
         interrupted.__cause__ = error
         return interrupted
 
-    def _begin(self, event: ResponseStarted) -> Iterator[StreamEvent]:
-        if not self._begun:
-            self._begun = True
-            yield self._keep(replace(event, service=self._service))
-
     def _limits(self) -> dict[str, float]:
         """Return the whole limits, of which `limit` returns what is left."""
         limits = {"first_token": self._deadlines.first_token, "idle": self._deadlines.idle}
         return limits if self._total is None else {**limits, "total": self._total}
 
-    def _keep(self, event: StreamEvent) -> StreamEvent:
-        self._pieces.add(event)
-        return event
+    def _signed(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """Begin with one `ResponseStarted`, which names the service; check every model named."""
+        signed: list[StreamEvent] = []
+        for event in events:
+            head = event if isinstance(event, ResponseStarted) else None
+            try:
+                warning = self._accept(head.model) if head else None
+            except ProviderError as error:
+                self.error = error
+                break
+            if not self._begun:
+                self._begun = True
+                signed.append(self._head(head or ResponseStarted(model=self._model), warning))
+            if head is None:
+                signed.append(event)
+        return signed
+
+    def _head(self, head: ResponseStarted, warning: str | None) -> ResponseStarted:
+        warnings = (*self._warnings, warning) if warning else self._warnings
+        return replace(head, service=self._service, warnings=warnings)
+
+    def _keep(self, events: list[StreamEvent]) -> None:
+        self._batches.append(events)
+        if len(self._batches) >= _MOST_BATCHES:
+            self._joined()
+
+    def _joined(self) -> Assembler:
+        for batch in self._batches:
+            self._pieces.extend(batch)
+        self._batches.clear()
+        return self._pieces
 
     def _timings(self, event: ResponseFinished) -> Timings:
         """Add what was measured here to what the server says."""
         timings = replace(
             event.timings,
             time_to_first_token=None if self._first is None else self._first - self._started,
-            total_seconds=self._clock() - self._started,
+            total_seconds=self.seconds,
         )
         rate = self._speed(event.usage.completion_tokens)
         if timings.tokens_per_second is not None or rate is None:

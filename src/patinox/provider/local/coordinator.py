@@ -7,6 +7,7 @@ no answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -39,6 +40,7 @@ from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
+from patinox.provider.local.service import AnyRequest
 from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceInfo
 from patinox.provider.types import (
@@ -46,11 +48,13 @@ from patinox.provider.types import (
     CompletionResponse,
     EmbeddingRequest,
     EmbeddingResponse,
+    LoadProgress,
     ModelCapabilities,
     ModelId,
     ModelInfo,
     ResponseStarted,
     StreamEvent,
+    TextCompletionRequest,
     checked,
 )
 
@@ -239,12 +243,26 @@ class LocalProvider(LifecycleFace):
             AllServicesFailed: several services were tried, and each failed.
             ProviderError: what the one service that was tried says.
         """
-        async with CompletionStream(self._events(request, whole=True)) as stream:
-            return await stream.collect()
+        return await self._whole(checked(request, CompletionRequest))
 
     def stream_completion(self, request: CompletionRequest) -> CompletionStream:
         """Answer piece by piece; the errors of `complete` come out of the iteration."""
-        return CompletionStream(self._events(request, whole=False))
+        request = checked(request, CompletionRequest)
+        return CompletionStream(self._batches(request, whole=False))
+
+    async def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
+        """Go on with a text, or fill in its middle, in one piece; as `complete`.
+
+        Raises:
+            CapabilityNotSupported: the model or the service cannot.
+            ProviderError: as for `complete`.
+        """
+        return await self._whole(checked(request, TextCompletionRequest))
+
+    def stream_text(self, request: TextCompletionRequest) -> CompletionStream:
+        """Go on with a text piece by piece; errors come out of the iteration."""
+        request = checked(request, TextCompletionRequest)
+        return CompletionStream(self._batches(request, whole=False))
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn texts into vectors; another service is asked only if it has the very same weights.
@@ -330,10 +348,14 @@ class LocalProvider(LifecycleFace):
 
     # How it is done.
 
-    async def _events(
-        self, request: CompletionRequest, *, whole: bool
-    ) -> AsyncGenerator[StreamEvent]:
-        request = fill_request(checked(request, CompletionRequest), self._defaults)
+    async def _whole(self, request: AnyRequest) -> CompletionResponse:
+        async with CompletionStream(self._batches(request, whole=True)) as stream:
+            return await stream.collect()
+
+    async def _batches(
+        self, request: AnyRequest, *, whole: bool
+    ) -> AsyncGenerator[list[StreamEvent]]:
+        request = fill_request(request, self._defaults)
         discovery = self.discovery
         failures: dict[str, ProviderError] = {}
         end = _end(self._clock, request.timeout)
@@ -343,17 +365,23 @@ class LocalProvider(LifecycleFace):
             streaming = provider.config.streaming if whole else True
             ticket = discovery.watch.begin(choice.service, limit=60)
             try:
-                async with provider.open_stream(attempt, streaming=streaming) as stream:
+                async with contextlib.aclosing(
+                    provider.batches(attempt, streaming=streaming)
+                ) as batches:
                     # Until the first output an error may still go elsewhere: nothing goes out.
                     held: list[StreamEvent] = []
                     committed = False
-                    async for event in stream:
-                        held.append(_routed(event, choice, failures))
-                        committed = committed or not isinstance(event, ResponseStarted)
+                    async for batch in batches:
                         if committed:
-                            for item in held:
-                                yield item
-                            held.clear()
+                            yield batch
+                            continue
+                        if isinstance(batch[0], LoadProgress):
+                            yield batch
+                            continue
+                        held += (_routed(event, choice, failures) for event in batch)
+                        committed = any(not isinstance(event, ResponseStarted) for event in held)
+                        if committed:
+                            yield held
             except ProviderError as error:
                 discovery.watch.ended(ticket, error)
                 if not error.retryable:

@@ -63,6 +63,11 @@ class EmbeddedProvider(ServiceProvider):
     _pool: EnginePool | None = None
 
     @property
+    def options_type(self) -> str:
+        """The kind of `ServiceOptions` that it takes: it is llama.cpp's server."""
+        return "llamacpp"
+
+    @property
     def address(self) -> str:
         """Where it is, for people."""
         return "inside Patinox"

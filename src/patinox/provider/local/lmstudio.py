@@ -189,6 +189,7 @@ def _kind(kind: str | None) -> dict[str, bool]:
     told = {
         "supports_chat": True,
         "supports_completions": True,
+        "supports_insert": False,
         "supports_streaming": True,
         "supports_embeddings": False,
     }

@@ -13,7 +13,8 @@ import msgspec
 
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.local.dialects.base import Dialect
-from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
+from patinox.provider.local.dialects.ollama import OllamaDialect
+from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
 from patinox.provider.local.flight import side_by_side
@@ -191,6 +192,7 @@ def _capabilities(
             "supports_completions": completes,
             "supports_streaming": completes,
             "supports_embeddings": "embedding" in words or unlisted,
+            "supports_insert": "insert" in words,
             "supports_vision": "vision" in words,
             "supports_tools": "tools" in words,
             "supports_thinking": "thinking" in words,

@@ -20,7 +20,7 @@ from patinox.provider.lifecycle import (
     PullProgress,
     RunningModel,
 )
-from patinox.provider.local.dialects.ollama import unix_time
+from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import ModelNotFound, StreamInterrupted
 from patinox.provider.local.lifecycle import Refusals
 from patinox.provider.local.service import ServiceProvider
@@ -148,10 +148,12 @@ class OllamaLifecycle(ServiceProvider):
                 hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
             )
         request = json_request("POST", "/api/pull", {"model": name, "stream": True})
-        meter, lines, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")
+        meter, decoder, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")
         async with self._download(request) as reply:
             while data := await self._more(reply, progress, name):
-                for line in lines.feed(data):
+                lines = list[bytes]()
+                decoder.feed(data, lines)
+                for line in lines:
                     progress = self._progress(line, meter, name)
                     yield progress
                     if progress.done:

@@ -10,7 +10,6 @@ import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
@@ -18,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
-from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, ProviderError
+from patinox.provider.errors import CloudModelRefused, ModelMismatch, ProviderError
 from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import ServiceConfig
@@ -28,6 +27,7 @@ from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.nearest import model_not_found
+from patinox.provider.local.preflight import refuse, said_in
 from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
@@ -37,13 +37,16 @@ from patinox.provider.types import (
     CompletionResponse,
     EmbeddingRequest,
     EmbeddingResponse,
+    LoadProgress,
     ModelCapabilities,
     ModelId,
     ModelInfo,
     StreamEvent,
+    TextCompletionRequest,
     checked,
 )
 
+AnyRequest = CompletionRequest | TextCompletionRequest
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
@@ -59,6 +62,11 @@ class ServiceProvider(LifecycleMixin):
 
     dialect: ClassVar[Dialect]
     default_port: ClassVar[int] = 80
+
+    @property
+    def options_type(self) -> str:
+        """The kind of `ServiceOptions` that it takes."""
+        return self.service_type
 
     def __init__(
         self,
@@ -182,56 +190,99 @@ class ServiceProvider(LifecycleMixin):
         Raises:
             ProviderError: see `patinox.provider.local.errors`.
         """
-        async with self.open_stream(request, streaming=self.config.streaming) as stream:
-            return await stream.collect()
+        return await self._whole(checked(request, CompletionRequest))
 
     def stream_completion(self, request: CompletionRequest) -> CompletionStream:
         """Answer piece by piece; errors come out of the iteration."""
-        return self.open_stream(request, streaming=True)
+        return CompletionStream(self.batches(checked(request, CompletionRequest), streaming=True))
 
-    def open_stream(self, request: CompletionRequest, *, streaming: bool) -> CompletionStream:
-        """Answer as events, asked for piece by piece or (`streaming=False`) in one."""
-        return CompletionStream(self._events(request, streaming=streaming))
+    async def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
+        """Go on with a text, or fill in its middle, in one piece; as `complete`.
 
-    async def _events(
-        self, request: CompletionRequest, *, streaming: bool
-    ) -> AsyncGenerator[StreamEvent]:
-        request = checked(request, CompletionRequest)
+        Raises:
+            CapabilityNotSupported: the model or the service cannot.
+            ProviderError: see `patinox.provider.local.errors`.
+        """
+        return await self._whole(checked(request, TextCompletionRequest))
+
+    def stream_text(self, request: TextCompletionRequest) -> CompletionStream:
+        """Go on with a text piece by piece; errors come out of the iteration."""
+        request = checked(request, TextCompletionRequest)
+        return CompletionStream(self.batches(request, streaming=True))
+
+    async def _whole(self, request: AnyRequest) -> CompletionResponse:
+        batches = self.batches(request, streaming=self.config.streaming)
+        async with CompletionStream(batches) as stream:
+            return await stream.collect()
+
+    async def batches(
+        self, request: AnyRequest, *, streaming: bool
+    ) -> AsyncGenerator[list[StreamEvent]]:
+        """Answer as events, in the batches in which they arrive.
+
+        They are asked for piece by piece, or (`streaming=False`) in one.
+        """
         answer = Answer(
             service=self.id,
-            decoder=self.dialect.chat_decoder(),
             deadlines=self.config.deadlines,
             total=request.timeout or self.config.timeout,
             clock=self._clock,
         )
         try:
             info = await in_time(self.resolve(request.model), *answer.limit(), self.label)
-            if info.capabilities.supports_chat is False:
-                raise self._cannot(info, "does not chat", "embed")
-            http = self.dialect.render_chat(
-                self.adapt(request, info),
-                model=self.call_name(info),
-                stream=streaming,
-                custom=self.config.custom_params,
-            )
+            http = self._render(request, info, streaming=streaming)
+            self._expect(answer, request, info)
+            if info.loaded is False:
+                yield [LoadProgress(model=info.id, service=self.id, seconds=answer.seconds)]
             async with contextlib.AsyncExitStack() as stack:
                 entering = stack.enter_async_context(self.target(info))
                 target = await in_time(entering, *answer.limit(), self.label)
                 reply = await stack.enter_async_context(self._ask_for(http, target, answer))
                 while not answer.ended:
                     within, phase = answer.limit()
-                    data = await reply.read(within=within, phase=phase)
-                    for event in answer.events(
-                        data, model=info.id, same_model=partial(self.answers_as, info)
-                    ):
-                        yield event
+                    events = answer.receive(await reply.read(within=within, phase=phase))
+                    if events:
+                        yield events
+                    if answer.error is not None:
+                        raise answer.error
                 await reply.drain(within=DRAIN)
         except ProviderError as error:
-            self._make_discreet(error, [message.content for message in request.messages])
+            self._make_discreet(error, said_in(request))
             failure = answer.failed(error)
             if failure is error:
                 raise
             raise failure from error
+
+    def _render(self, request: AnyRequest, info: ModelInfo, *, streaming: bool) -> HTTPRequest:
+        """Write the request, after a look at whether the model can do what it asks.
+
+        Raises:
+            CapabilityNotSupported: it is known that it cannot.
+        """
+        refuse(request, info, label=self.label, service=self.id)
+        if isinstance(request, CompletionRequest):
+            request = self.adapt(request, info)
+        words = {**self.config.custom_params, **request.words_for(self.options_type)}
+        model = self.call_name(info)
+        if isinstance(request, TextCompletionRequest):
+            return self.dialect.render_text(request, model=model, stream=streaming, words=words)
+        return self.dialect.render_chat(request, model=model, stream=streaming, words=words)
+
+    def _expect(self, answer: Answer, request: AnyRequest, info: ModelInfo) -> None:
+        def accept(answered: str) -> str | None:
+            if self.answers_as(info, answered):
+                return None
+            said = f"{self.label} answered with {answered!r} instead of {info.id!r}."
+            if request.on_mismatch == "label":
+                return said
+            raise ModelMismatch(said, hint="See: patinox models")
+
+        thinks = info.capabilities.supports_thinking
+        answer.expect(
+            self.dialect.decoder(request, thinks=thinks),
+            model=info.id,
+            accept=accept,
+        )
 
     @contextlib.asynccontextmanager
     async def _ask_for(
@@ -265,10 +316,9 @@ class ServiceProvider(LifecycleMixin):
         end = self._clock() + within
         try:
             info = await in_time(self.resolve(request.model), within, phase, self.label)
-            if info.capabilities.supports_embeddings is False:
-                raise self._cannot(info, "makes no embeddings", "chat")
+            refuse(request, info, label=self.label, service=self.id)
             http = self.dialect.render_embed(
-                request, model=self.call_name(info), custom=self.config.custom_params
+                request, model=self.call_name(info), words=self.config.custom_params
             )
             async with contextlib.AsyncExitStack() as stack:
                 entering = stack.enter_async_context(self.target(info))
@@ -288,13 +338,6 @@ class ServiceProvider(LifecycleMixin):
             error.service = error.service or self.id
             raise
         return replace(response, service=self.id, model=response.model or info.id)
-
-    def _cannot(self, info: ModelInfo, what: str, instead: str) -> CapabilityNotSupported:
-        return CapabilityNotSupported(
-            f"{info.id!r} on {self.label} {what}.",
-            hint=f"Use it to {instead}; what each model can do: patinox models",
-            service=self.id,
-        )
 
     # Finding a model.
 

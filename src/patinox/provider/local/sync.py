@@ -38,6 +38,7 @@ from patinox.provider.types import (
     ModelId,
     ModelInfo,
     StreamEvent,
+    TextCompletionRequest,
 )
 
 T = TypeVar("T")
@@ -182,6 +183,16 @@ class SyncCompletionStream(_SyncStream[StreamEvent]):
         super().__init__(thread, stream)
         self._stream = stream
 
+    def __next__(self) -> StreamEvent:
+        """Wait for the next event; raises what `CompletionStream` raises."""
+        # What has arrived is taken here: only waiting needs the other thread.
+        if not self._stream.ready:
+            try:
+                self._thread.call(self._stream.fill)
+            except StopAsyncIteration:
+                raise StopIteration from None
+        return self._stream.take()
+
     def collect(self) -> CompletionResponse:
         """Take in every event that is still to come and return the whole answer."""
         return self._thread.call(self._stream.collect)
@@ -323,6 +334,14 @@ class SyncLocalProvider:
     def stream_completion(self, request: CompletionRequest) -> SyncCompletionStream:
         """Answer piece by piece; see `LocalProvider.stream_completion`."""
         return SyncCompletionStream(self._running, self._provider.stream_completion(request))
+
+    def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
+        """Go on with a text, or fill in its middle, in one piece; see `LocalProvider`."""
+        return self._running.call(self._provider.complete_text, request)
+
+    def stream_text(self, request: TextCompletionRequest) -> SyncCompletionStream:
+        """Go on with a text piece by piece; see `LocalProvider.stream_text`."""
+        return SyncCompletionStream(self._running, self._provider.stream_text(request))
 
     def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn texts into vectors; see `LocalProvider.embed`."""

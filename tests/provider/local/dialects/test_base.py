@@ -3,7 +3,7 @@
 import base64
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.dialects.base import (
-    ChatDecoder,
     Dialect,
     arguments_text,
     embedding_response,
@@ -25,11 +24,12 @@ from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.openai import OpenAIDialect
 from patinox.provider.local.errors import ParseError, ServiceError, StreamInterrupted
 from patinox.provider.local.wire.http import HTTPReply
-from patinox.provider.types import CompletionResponse, StreamEvent, Usage
+from patinox.provider.types import CompletionRequest, CompletionResponse, StreamEvent, Usage
 
 OLLAMA: Dialect = OllamaDialect()
 OPENAI: Dialect = OpenAIDialect()
 Json = dict[str, Any]
+QUESTION = CompletionRequest("m", "Hi")
 
 
 class Outcome(NamedTuple):
@@ -39,18 +39,12 @@ class Outcome(NamedTuple):
     error: tuple[type[ProviderError], str] | None
 
 
-def produced(decoder: ChatDecoder, parts: Iterable[bytes]) -> Iterator[StreamEvent]:
-    for part in parts:
-        yield from decoder.feed(part)
-    yield from decoder.close()
-
-
 def outcome(dialect: Dialect, parts: Iterable[bytes]) -> Outcome:
-    events: list[StreamEvent] = []
-    stream = produced(dialect.chat_decoder(), parts)
+    decoder, events = dialect.decoder(QUESTION), list[StreamEvent]()
     try:
-        while (event := next(stream, None)) is not None:
-            events.append(event)
+        for part in parts:
+            decoder.feed(part, events)
+        decoder.close(events)
     except ProviderError as error:
         return Outcome(events, (type(error), str(error)))
     return Outcome(events, None)
@@ -186,8 +180,9 @@ ALL = {name: case[:2] for name, case in (WHOLE | FAILING).items()}
 
 @pytest.mark.parametrize(("dialect", "data"), WHOLE.values(), ids=WHOLE)
 def test_an_answer_ends_once(dialect: Dialect, data: bytes) -> None:
-    decoder = dialect.chat_decoder()
-    events = list(produced(decoder, [data]))
+    decoder, events = dialect.decoder(QUESTION), list[StreamEvent]()
+    decoder.feed(data, events)
+    decoder.close(events)
     assert [type(event).__name__ for event in events].count("ResponseFinished") == 1
     assert type(events[0]).__name__ == "ResponseStarted"
     assert type(events[-1]).__name__ == "ResponseFinished"

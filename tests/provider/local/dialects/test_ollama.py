@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from patinox.provider.errors import InvalidRequest, ProviderError
-from patinox.provider.local.dialects.ollama import OllamaDialect, unix_time
+from patinox.provider.local.dialects.ollama import OllamaDialect
+from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import (
     ModelNotLoaded,
     ParseError,
@@ -31,22 +32,25 @@ from patinox.provider.types import (
 )
 
 DIALECT = OllamaDialect()
+QUESTION = CompletionRequest("m", "Hi")
 LINE = 8 * 2**20  # bytes that a line may have
 
 
 def decoded(data: str | bytes) -> list[StreamEvent]:
-    decoder = DIALECT.chat_decoder()
+    decoder = DIALECT.decoder(QUESTION)
     data = data.encode() if isinstance(data, str) else data
-    return [*decoder.feed(data), *decoder.close()]
+    events = list[StreamEvent]()
+    decoder.feed(data, events)
+    decoder.close(events)
+    return events
 
 
 def failing(data: str | bytes) -> tuple[list[StreamEvent], ProviderError]:
-    decoder, events = DIALECT.chat_decoder(), list[StreamEvent]()
+    decoder, events = DIALECT.decoder(QUESTION), list[StreamEvent]()
     data = data.encode() if isinstance(data, str) else data
     with pytest.raises(ProviderError) as caught:  # noqa: PT012  what came before it counts too
-        for event in decoder.feed(data):
-            events.append(event)
-        events.extend(decoder.close())
+        decoder.feed(data, events)
+        decoder.close(events)
     return events, caught.value
 
 
@@ -233,10 +237,11 @@ def test_a_second_end_is_ignored() -> None:
 
 
 def test_what_comes_after_the_end_is_ignored_even_without_limit() -> None:
-    decoder = DIALECT.chat_decoder()
-    assert len(list(decoder.feed((START + END).encode() + b"x" * (LINE + 1)))) == 3
-    assert list(decoder.feed(b'{"error":"late"}\n' + b"x" * (LINE + 1))) == []
-    assert list(decoder.close()) == []
+    decoder, events = DIALECT.decoder(QUESTION), list[StreamEvent]()
+    decoder.feed((START + END).encode() + b"x" * (LINE + 1), events)
+    decoder.feed(b'{"error":"late"}\n' + b"x" * (LINE + 1), events)
+    decoder.close(events)
+    assert len(events) == 3
 
 
 def test_a_line_without_end_is_refused() -> None:
@@ -292,7 +297,8 @@ def body(request: HTTPRequest) -> Any:  # noqa: ANN401
 
 
 def chat(request: CompletionRequest, *, stream: bool = True, **custom: object) -> Any:  # noqa: ANN401
-    rendered = DIALECT.render_chat(request, model="tiny", stream=stream, custom=custom)
+    words = {**custom, **request.words_for("ollama")}
+    rendered = DIALECT.render_chat(request, model="tiny", stream=stream, words=words)
     assert rendered.path == "/api/chat"
     return body(rendered)
 
@@ -340,7 +346,7 @@ def test_a_conversation_with_tools_is_written_as_ollama_wants_it() -> None:
         CompletionMessage(role="tool", content="3", tool_call_id="c1", name="f"),
     ]
     request = DIALECT.render_chat(
-        CompletionRequest("x", messages), model="m", stream=True, custom={}
+        CompletionRequest("x", messages), model="m", stream=True, words={}
     )
     assert b'{"b":1,  "a":2}' in (request.body or b"")
     assert body(request)["messages"] == [
@@ -366,14 +372,14 @@ def test_arguments_that_are_no_object_are_the_callers_fault(arguments: str) -> N
 
 
 def test_a_text_that_is_too_long_to_embed_is_an_error_and_never_cut() -> None:
-    request = DIALECT.render_embed(EmbeddingRequest("x", ["a", "b"]), model="m", custom={})
+    request = DIALECT.render_embed(EmbeddingRequest("x", ["a", "b"]), model="m", words={})
     assert request.path == "/api/embed"
     assert body(request) == {"model": "m", "input": ["a", "b"], "truncate": False}
 
 
 def test_shorter_vectors_and_options_can_be_asked_for() -> None:
     request = DIALECT.render_embed(
-        EmbeddingRequest("x", "a", dimensions=8), model="m", custom={"num_ctx": 512}
+        EmbeddingRequest("x", "a", dimensions=8), model="m", words={"num_ctx": 512}
     )
     assert body(request)["dimensions"] == 8
     assert body(request)["options"] == {"num_ctx": 512}

@@ -9,7 +9,8 @@ import pytest
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
-from patinox.provider.local.dialects.openai import MAX_DOCUMENT, OpenAIDialect
+from patinox.provider.local.dialects.openai import OpenAIDialect
+from patinox.provider.local.dialects.openai_reply import MAX_DOCUMENT
 from patinox.provider.local.errors import (
     ModelNotFound,
     ParseError,
@@ -34,23 +35,26 @@ from patinox.provider.types import (
 )
 
 DIALECT = OpenAIDialect()
+QUESTION = CompletionRequest("m", "Hi")
 LINE = 8 * 2**20  # bytes that an event may have
 STARTED = ResponseStarted(model="acme/owl-4b", id="chatcmpl-1", created=1790036050)
 Json = dict[str, Any]
 
 
 def decoded(data: str | bytes, dialect: OpenAIDialect = DIALECT) -> list[StreamEvent]:
-    decoder = dialect.chat_decoder()
+    decoder = dialect.decoder(QUESTION)
     data = data.encode() if isinstance(data, str) else data
-    return [*decoder.feed(data), *decoder.close()]
+    events = list[StreamEvent]()
+    decoder.feed(data, events)
+    decoder.close(events)
+    return events
 
 
 def failing(data: str, dialect: OpenAIDialect = DIALECT) -> tuple[list[StreamEvent], ProviderError]:
-    decoder, events = dialect.chat_decoder(), list[StreamEvent]()
+    decoder, events = dialect.decoder(QUESTION), list[StreamEvent]()
     with pytest.raises(ProviderError) as caught:  # noqa: PT012  what came before it counts too
-        for event in decoder.feed(data.encode()):
-            events.append(event)
-        events.extend(decoder.close())
+        decoder.feed(data.encode(), events)
+        decoder.close(events)
     return events, caught.value
 
 
@@ -278,16 +282,16 @@ def test_a_whole_reply_may_come_where_a_stream_was_asked_for() -> None:
 
 
 def test_a_document_is_decoded_at_its_end_and_refused_beyond_its_budget() -> None:
-    decoder = DIALECT.chat_decoder()
-    assert list(decoder.feed(b"{" + b" " * (MAX_DOCUMENT - 1))) == []
+    decoder = DIALECT.decoder(QUESTION)
+    decoder.feed(b"{" + b" " * (MAX_DOCUMENT - 1), [])
     with pytest.raises(ResponseTooLarge, match="16,777,216"):
-        list(decoder.feed(b" "))
+        decoder.feed(b" ", [])
 
 
 def test_an_event_without_end_is_refused() -> None:
-    decoder = DIALECT.chat_decoder()
+    decoder = DIALECT.decoder(QUESTION)
     with pytest.raises(ResponseTooLarge):
-        list(decoder.feed(b"data: " + b"x" * LINE))
+        decoder.feed(b"data: " + b"x" * LINE, [])
 
 
 def test_pings_names_and_other_fields_are_passed_over() -> None:
@@ -430,7 +434,8 @@ def body(request: HTTPRequest) -> Any:  # noqa: ANN401
 
 
 def chat(request: CompletionRequest, *, stream: bool = True, **custom: object) -> Any:  # noqa: ANN401
-    rendered = DIALECT.render_chat(request, model="owl", stream=stream, custom=custom)
+    words = {**custom, **request.words_for("lmstudio")}
+    rendered = DIALECT.render_chat(request, model="owl", stream=stream, words=words)
     assert rendered.path == "/v1/chat/completions"
     return body(rendered)
 
@@ -490,10 +495,10 @@ def test_a_conversation_with_tools_is_written_with_arguments_as_text() -> None:
 
 def test_vectors_are_asked_for_as_the_server_can() -> None:
     request = EmbeddingRequest("x", ["a", "b"])
-    plain = DIALECT.render_embed(request, model="m", custom={"ttl": 1})
+    plain = DIALECT.render_embed(request, model="m", words={"ttl": 1})
     assert plain.path == "/v1/embeddings"
     assert body(plain) == {"model": "m", "input": ["a", "b"], "ttl": 1}
-    fast = LLAMACPP.render_embed(EmbeddingRequest("x", "a", dimensions=8), model="m", custom={})
+    fast = LLAMACPP.render_embed(EmbeddingRequest("x", "a", dimensions=8), model="m", words={})
     assert body(fast) == {
         "model": "m",
         "input": ["a"],

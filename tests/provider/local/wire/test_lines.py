@@ -14,8 +14,7 @@ def lines(parts: Iterable[bytes], *, limit: int = MAX_LINE) -> tuple[list[bytes]
     decoder, found = LineDecoder(limit=limit), list[bytes]()
     try:
         for part in parts:
-            for line in decoder.feed(part):
-                found.append(line)
+            decoder.feed(part, found)
         found.append(decoder.close())
     except ResponseTooLarge as error:
         return found, str(error)
@@ -67,10 +66,12 @@ def test_a_line_beyond_the_limit_is_refused_after_those_before_it(parts: list[by
 
 def test_a_line_without_end_is_refused_at_the_limit() -> None:
     decoder = LineDecoder(limit=1000)
+    found = list[bytes]()
     for _ in range(10):
-        assert list(decoder.feed(b"x" * 100)) == []
+        decoder.feed(b"x" * 100, found)
     with pytest.raises(ResponseTooLarge):
-        list(decoder.feed(b"x"))
+        decoder.feed(b"x", found)
+    assert found == []
 
 
 def test_memory_does_not_grow_with_the_stream() -> None:
@@ -78,8 +79,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
     tracemalloc.start()
     try:
         for _ in range(2000):
-            for _ in decoder.feed(part):
-                pass
+            decoder.feed(part, [])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -87,6 +87,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 
 def test_what_was_handed_out_at_the_end_is_not_handed_out_again() -> None:
-    decoder = LineDecoder()
-    assert list(decoder.feed(b"a\nb")) == [b"a"]
+    decoder, found = LineDecoder(), list[bytes]()
+    decoder.feed(b"a\nb", found)
+    assert found == [b"a"]
     assert (decoder.close(), decoder.close()) == (b"b", b"")

@@ -15,9 +15,8 @@ def events(parts: Iterable[bytes], *, limit: int = MAX_LINE) -> tuple[list[Serve
     decoder, found = SSEDecoder(limit=limit), list[ServerSentEvent]()
     try:
         for part in parts:
-            for event in decoder.feed(part):
-                found.append(event)
-        found.extend(decoder.close())
+            decoder.feed(part, found)
+        decoder.close(found)
     except ResponseTooLarge as error:
         return found, str(error)
     return found, ""
@@ -128,8 +127,7 @@ def test_comments_may_come_for_ever_and_take_no_memory() -> None:
     tracemalloc.start()
     try:
         for _ in range(300):
-            for _ in decoder.feed(part):
-                pass
+            decoder.feed(part, [])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

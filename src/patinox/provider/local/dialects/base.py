@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +16,11 @@ from patinox.provider.types import (
     CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
+    GenerationRequest,
+    LogprobsDelta,
     StreamEvent,
+    TextCompletionRequest,
+    TokenLogprob,
     Usage,
 )
 
@@ -35,11 +39,14 @@ class ChatDecoder(Protocol):
 
     ended: bool
 
-    def feed(self, data: bytes) -> Iterator[StreamEvent]:
-        """Take bytes, hand out the events they complete; raises what the server reports."""
+    def feed(self, data: bytes, events: list[StreamEvent]) -> None:
+        """Take bytes, add the events they complete to `events`; raises what the server reports.
+
+        What came before an error in the same bytes is in `events` by then.
+        """
         ...
 
-    def close(self) -> Iterator[StreamEvent]:
+    def close(self, events: list[StreamEvent]) -> None:
         """Take the end of the bytes; raises `StreamInterrupted` if it is not the answer's end."""
         ...
 
@@ -48,17 +55,27 @@ class Dialect(Protocol):
     """The wire language of a family of servers, free of I/O."""
 
     def render_chat(
-        self, request: CompletionRequest, *, model: str, stream: bool, custom: Mapping[str, Any]
+        self, request: CompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
     ) -> HTTPRequest:
-        """Write the request for an answer by `model`."""
+        """Write the request for an answer by `model`; `words` are options in the server's words.
+
+        Raises:
+            CapabilityNotSupported: the language has no way to say what is asked.
+        """
         ...
 
-    def chat_decoder(self) -> ChatDecoder:
-        """Make a decoder for one answer."""
+    def render_text(
+        self, request: TextCompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
+    ) -> HTTPRequest:
+        """Write the request to go on with a text; as `render_chat`."""
+        ...
+
+    def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
+        """Make a decoder for the answer to a request; `thinks`: the model can reason."""
         ...
 
     def render_embed(
-        self, request: EmbeddingRequest, *, model: str, custom: Mapping[str, Any]
+        self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any]
     ) -> HTTPRequest:
         """Write the request for vectors by `model`."""
         ...
@@ -86,6 +103,36 @@ def arguments_text(raw: msgspec.Raw) -> str:
     except UnicodeDecodeError as error:
         msg = f"The arguments of a tool call are not UTF-8: {error}."
         raise ParseError(msg) from error
+
+
+class Logprob(msgspec.Struct):
+    """A token's probability, in the shape that all servers share."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list[Logprob] = []
+
+
+def logprobs_delta(tokens: Iterable[Logprob]) -> LogprobsDelta:
+    """Make the event that tells how probable some tokens are."""
+    return LogprobsDelta(tuple(_logprob(token) for token in tokens))
+
+
+def _logprob(token: Logprob) -> TokenLogprob:
+    known = token.bytes is not None and all(0 <= one < 256 for one in token.bytes)  # noqa: PLR2004
+    return TokenLogprob(
+        token=token.token,
+        logprob=token.logprob,
+        data=bytes(token.bytes or ()) if known else None,
+        top=tuple(_logprob(one) for one in token.top_logprobs),
+    )
+
+
+def sampling(request: GenerationRequest, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a request says of how to choose tokens, under a server's `names` for it."""
+    said = {name: getattr(request, field) for field, name in names.items()}
+    return {name: value for name, value in said.items() if value is not None and value != ()}
 
 
 def seconds(duration: float | None, unit: float) -> float | None:
@@ -125,3 +172,8 @@ def embedding_response(
         raise ParseError(msg)
     normalized = all(abs(square - 1) < _NORM_TOLERANCE for square in squares)
     return EmbeddingResponse(model=model, embeddings=matrix, usage=usage, normalized=normalized)
+
+
+def total(first: int | None, second: int | None) -> int | None:
+    """Add two counts; `None` if one is not known."""
+    return None if first is None or second is None else first + second

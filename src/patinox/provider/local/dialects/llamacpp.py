@@ -5,10 +5,26 @@ https://github.com/ggml-org/llama.cpp/tree/master/tools/server
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
 from patinox.provider.errors import AuthenticationError, InvalidRequest
+from patinox.provider.local.dialects.base import ChatDecoder, total
 from patinox.provider.local.dialects.faults import Rule
 from patinox.provider.local.dialects.openai import OpenAIDialect
+from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, TimingsTold, UsageTold
 from patinox.provider.local.errors import ModelNotFound
+from patinox.provider.local.wire.http import HTTPRequest, json_request
+from patinox.provider.local.wire.json import Count, decode_leniently
+from patinox.provider.types import (
+    GenerationRequest,
+    ResponseStarted,
+    StreamEvent,
+    TextCompletionRequest,
+    TextDelta,
+)
 
 RULES: tuple[Rule, ...] = (
     (r"authentication_error", AuthenticationError),
@@ -16,5 +32,74 @@ RULES: tuple[Rule, ...] = (
     # Statuses 500 that are the caller's fault.
     (r"failed to parse (tool|grammar)|unsupported content|invalid_request_error", InvalidRequest),
 )
+_STOPPED = {"limit": "length"}
 
-LLAMACPP = OpenAIDialect(rules=RULES, base64_embeddings=True)
+
+class _Infill(msgspec.Struct):
+    """A piece of the native reply to `/infill`."""
+
+    content: str | None = None
+    stop: bool = False
+    stop_type: str | None = None
+    model: str | None = None
+    tokens_predicted: Count | None = None
+    tokens_evaluated: Count | None = None
+    timings: TimingsTold | None = None
+    error: object | None = None
+
+
+def _think(think: bool | str) -> Mapping[str, object]:  # noqa: FBT001  one value
+    if isinstance(think, bool):
+        return {"chat_template_kwargs": {"enable_thinking": think}}
+    return {"reasoning_effort": think}
+
+
+class InfillDecoder(OpenAIDecoder):
+    """Decodes the native reply to `/infill`, streamed or whole."""
+
+    def _piece(self, data: bytes, events: list[StreamEvent]) -> None:
+        piece = decode_leniently(
+            data, _Infill, what="A piece of the answer", strict=("content", "stop", "error")
+        )
+        if piece.error is not None:
+            raise self._reported(data)
+        if piece.model and piece.model != self._model:
+            self._model = piece.model
+            events.append(ResponseStarted(model=piece.model))
+        if piece.content:
+            events.append(TextDelta(piece.content))
+        if piece.stop:
+            self._finish_reason = _STOPPED.get(piece.stop_type or "", "stop")
+            self._timings = piece.timings
+            read, made = piece.tokens_evaluated, piece.tokens_predicted
+            self._usage = UsageTold(
+                prompt_tokens=read, completion_tokens=made, total_tokens=total(read, made)
+            )
+            self._finish(events)
+
+
+class LlamaCppDialect(OpenAIDialect):
+    """OpenAI's language, and llama.cpp's own words where they say more."""
+
+    def __init__(self) -> None:
+        """Set what is different about this server."""
+        super().__init__(rules=RULES, think=_think, logprobs=True, base64_embeddings=True)
+
+    def render_text(
+        self, request: TextCompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
+    ) -> HTTPRequest:
+        """Write a request to `/v1/completions`, or to `/infill` for a text with a suffix."""
+        if request.suffix is None:
+            return super().render_text(request, model=model, stream=stream, words=words)
+        body = self._render(request, words, model=model, stream=stream)
+        body |= {"input_prefix": request.prompt, "input_suffix": request.suffix}
+        return json_request("POST", "/infill", body)
+
+    def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
+        """Make a decoder for one answer."""
+        if isinstance(request, TextCompletionRequest) and request.suffix is not None:
+            return InfillDecoder(RULES, plain=True)
+        return super().decoder(request, thinks=thinks)
+
+
+LLAMACPP = LlamaCppDialect()

@@ -2,8 +2,6 @@ r"""Lines out of bytes, cut at `\n` only: text may hold every other separator th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from patinox.provider.local.errors import ResponseTooLarge
 
 MAX_LINE = 8 * 2**20
@@ -21,12 +19,19 @@ class LineDecoder:
         self._limit = limit
         self._held = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take bytes, hand out the lines they complete."""
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._hold(line)
-            yield self.close()
+    def feed(self, data: bytes, lines: list[bytes]) -> None:
+        """Take bytes, add the lines they complete to `lines`.
+
+        Raises:
+            ResponseTooLarge: a line is longer than the limit; those before it are in `lines`.
+        """
+        *whole, rest = data.split(b"\n")
+        if whole and self._held:
+            self._hold(whole[0])
+            whole[0] = self.close()
+        for line in whole:
+            self._check(len(line))
+            lines.append(line)
         self._hold(rest)
 
     def close(self) -> bytes:
@@ -36,7 +41,10 @@ class LineDecoder:
         return rest
 
     def _hold(self, data: bytes) -> None:
-        if len(self._held) + len(data) > self._limit:
+        self._check(len(self._held) + len(data))
+        self._held += data
+
+    def _check(self, length: int) -> None:
+        if length > self._limit:
             msg = f"A line of the reply is longer than {self._limit:,} bytes."
             raise ResponseTooLarge(msg)
-        self._held += data

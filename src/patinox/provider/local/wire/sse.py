@@ -6,8 +6,6 @@ Lines end at `\n`, `\r\n` or `\r`; comments, `id` and `retry` are passed over. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from patinox.provider.local.errors import ResponseTooLarge
@@ -16,7 +14,7 @@ from patinox.provider.local.wire.lines import MAX_LINE
 _BOM = b"\xef\xbb\xbf"
 
 
-class ServerSentEvent(msgspec.Struct, frozen=True):
+class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
     """One event: its name, empty if it has none, and its data."""
 
     name: str
@@ -36,12 +34,36 @@ class SSEDecoder:
         self._data: list[bytes] = []
         self._size = 0
 
-    def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
-        """Take bytes, hand out the events they complete.
+    def feed(self, data: bytes, events: list[ServerSentEvent]) -> None:
+        """Take bytes, add the events they complete to `events`.
 
         Raises:
-            ResponseTooLarge: an event is longer than the limit.
+            ResponseTooLarge: an event is longer than the limit; those before it are in `events`.
         """
+        if b"\r" in data or self._after_cr:
+            self._feed_lines(data, events)
+            return
+        # Servers send whole events of one line of data, mostly: those need no state.
+        *blocks, rest = data.split(b"\n\n")
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block and self._between_events:
+                self._check(len(block))
+                events.append(ServerSentEvent("", block[6:]))
+            else:
+                self._feed_lines(block + b"\n\n", events)
+        if rest:
+            self._feed_lines(rest, events)
+
+    def close(self, events: list[ServerSentEvent]) -> None:
+        """Add a last event that was whole but for its blank line."""
+        self._end_line(events)
+        self._dispatch(events)
+
+    @property
+    def _between_events(self) -> bool:
+        return not (self._held or self._data or self._name or self._first)
+
+    def _feed_lines(self, data: bytes, events: list[ServerSentEvent]) -> None:
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n")
@@ -50,28 +72,26 @@ class SSEDecoder:
         *lines, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines:
             self._hold(line)
-            yield from self._end_line()
+            self._end_line(events)
         self._hold(rest)
 
-    def close(self) -> Iterator[ServerSentEvent]:
-        """Hand out a last event that was whole but for its blank line."""
-        yield from self._end_line()
-        yield from self._dispatch()
-
     def _hold(self, data: bytes) -> None:
-        if len(self._held) + len(data) + self._size > self._limit:
-            msg = f"An event of the reply is longer than {self._limit:,} bytes."
-            raise ResponseTooLarge(msg)
+        self._check(len(self._held) + len(data) + self._size)
         self._held += data
 
-    def _end_line(self) -> Iterator[ServerSentEvent]:
+    def _check(self, length: int) -> None:
+        if length > self._limit:
+            msg = f"An event of the reply is longer than {self._limit:,} bytes."
+            raise ResponseTooLarge(msg)
+
+    def _end_line(self, events: list[ServerSentEvent]) -> None:
         line = bytes(self._held)
         self._held.clear()
         if self._first:
             self._first = False
             line = line.removeprefix(_BOM)
         if not line:
-            yield from self._dispatch()
+            self._dispatch(events)
             return
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -82,9 +102,9 @@ class SSEDecoder:
             self._data.append(value)
             self._size += len(value) + 1  # the line end that joins it to the next
 
-    def _dispatch(self) -> Iterator[ServerSentEvent]:
+    def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._data:
-            yield ServerSentEvent(self._name, b"\n".join(self._data))
+            events.append(ServerSentEvent(self._name, b"\n".join(self._data)))
         self._data = []
         self._size = 0
         self._name = ""

@@ -1,0 +1,249 @@
+"""What Ollama replies: lines of JSON into events, and what its errors mean."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from patinox.provider.errors import (
+    AuthenticationError,
+    CapabilityNotSupported,
+    CloudModelRefused,
+    InvalidRequest,
+    RateLimited,
+)
+from patinox.provider.local.dialects.base import (
+    Logprob,
+    arguments_text,
+    logprobs_delta,
+    seconds,
+    speed,
+    total,
+)
+from patinox.provider.local.dialects.faults import Rule, classify
+from patinox.provider.local.dialects.thinking import ThinkSplitter
+from patinox.provider.local.errors import (
+    ModelNotFound,
+    ModelNotLoaded,
+    ParseError,
+    ResponseTooLarge,
+    ServiceError,
+    StreamInterrupted,
+)
+from patinox.provider.local.wire.http import HTTPReply
+from patinox.provider.local.wire.json import Count, decode_leniently
+from patinox.provider.local.wire.lines import LineDecoder
+from patinox.provider.types import (
+    ReasoningDelta,
+    ResponseFinished,
+    ResponseStarted,
+    StreamEvent,
+    Timings,
+    ToolCallDelta,
+    Usage,
+)
+
+_NANO = 1e9
+
+RULES: tuple[Rule, ...] = (
+    (r"cloud is disabled|cannot run this remote model", CloudModelRefused),
+    (r"unauthorized", AuthenticationError),
+    (r"does not support embeddings", CapabilityNotSupported),
+    (r"model .*not found|model is required|file does not exist", ModelNotFound),
+    (
+        r'option ".*" must be of type|invalid (format|think|model name)|illegal base64',
+        InvalidRequest,
+    ),
+    (r"server busy", RateLimited),
+    (
+        r"unexpectedly stopped|has terminated|embedding request|while running the model",
+        ServiceError,
+    ),
+)
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function
+    id: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Chunk(msgspec.Struct):
+    model: str | None = None
+    created_at: str | None = None
+    message: _Message | None = None
+    response: str | None = None
+    thinking: str | None = None
+    logprobs: list[Logprob] | None = None
+    done: bool = False
+    done_reason: str | None = None
+    load_duration: Count | None = None
+    prompt_eval_count: Count | None = None
+    prompt_eval_duration: Count | None = None
+    eval_count: Count | None = None
+    eval_duration: Count | None = None
+    error: object | None = None
+
+
+# What an answer consists of; the rest of a line is beside it.
+_ANSWER = ("model", "message", "response", "done", "error")
+_CHUNKS = msgspec.json.Decoder(_Chunk)
+
+
+class Vectors(msgspec.Struct):
+    """The reply to `/api/embed`."""
+
+    embeddings: list[list[float]]
+    model: str = ""
+    prompt_eval_count: Count | None = None
+
+
+class OllamaDecoder:
+    """Decodes one answer of `/api/chat` or `/api/generate`, streamed or whole."""
+
+    def __init__(self, *, thinks: bool | None = None, plain: bool = False) -> None:
+        """Start before the first byte.
+
+        Args:
+            thinks: the model can reason.
+            plain: the answer goes on with a text, in which no reasoning is looked for.
+
+        """
+        self.ended = False
+        self._lines = LineDecoder()
+        self._text = ThinkSplitter(thinks=thinks)
+        if plain:
+            self._text.separated()
+        self._model: str | None = None
+        self._calls = 0
+
+    def feed(self, data: bytes, events: list[StreamEvent]) -> None:
+        """Take bytes, add the events they complete; raises what the server reports."""
+        lines: list[bytes] = []
+        too_long = None
+        try:
+            self._lines.feed(data, lines)
+        except ResponseTooLarge as error:
+            too_long = error
+        for line in lines:
+            if self.ended:
+                return
+            if line:
+                self._chunk(line, events)
+        if too_long is not None and not self.ended:
+            raise too_long
+
+    def close(self, events: list[StreamEvent]) -> None:
+        """Take the end; raises `StreamInterrupted` if `done` was not said, or `ParseError`."""
+        if self.ended:
+            return
+        rest = self._lines.close()
+        if rest.strip():
+            try:
+                self._chunk(rest, events)
+            except ParseError as error:
+                msg = "The answer broke off in the middle of a line."
+                raise StreamInterrupted(msg, retryable=True) from error
+        if not self.ended:
+            self._text.close(events)
+            what = "ended without saying that it is done" if self._model else "is empty"
+            msg = f"The answer {what}."
+            raise StreamInterrupted(msg, retryable=True)
+
+    def _chunk(self, line: bytes, events: list[StreamEvent]) -> None:
+        chunk = _decoded(line)
+        if chunk is None:
+            return
+        if chunk.error is not None:
+            raise classify(HTTPReply(status=200, headers={}, body=line), RULES)
+        if chunk.model != self._model and chunk.model:
+            self._model = chunk.model
+            events.append(ResponseStarted(model=chunk.model, created=unix_time(chunk.created_at)))
+        if chunk.logprobs:
+            events.append(logprobs_delta(chunk.logprobs))
+        if chunk.message is not None:
+            self._message(chunk.message, events)
+        elif chunk.thinking or chunk.response:
+            self._piece(chunk.thinking, chunk.response, events)
+        if chunk.done:
+            self._finish(chunk, events)
+
+    def _message(self, message: _Message, events: list[StreamEvent]) -> None:
+        self._piece(message.thinking, message.content, events)
+        for call in message.tool_calls or ():
+            events.append(
+                ToolCallDelta(
+                    index=self._calls,
+                    id=call.id,
+                    name=call.function.name,
+                    arguments=arguments_text(call.function.arguments) or "{}",
+                )
+            )
+            self._calls += 1
+
+    def _piece(self, thinking: str | None, text: str | None, events: list[StreamEvent]) -> None:
+        if thinking:
+            self._text.separated()
+            events.append(ReasoningDelta(thinking))
+        if text:
+            self._text.feed(text, events)
+
+    def _finish(self, chunk: _Chunk, events: list[StreamEvent]) -> None:
+        if chunk.done_reason in {"load", "unload"}:
+            msg = f"Ollama answered with a mere {chunk.done_reason} of the model, not with text."
+            raise ModelNotLoaded(msg)
+        self.ended = True
+        self._text.close(events)
+        reason = chunk.done_reason
+        events.append(
+            ResponseFinished(
+                finish_reason="tool_calls" if reason == "stop" and self._calls else reason,
+                usage=Usage(
+                    prompt_tokens=chunk.prompt_eval_count,
+                    completion_tokens=chunk.eval_count,
+                    total_tokens=total(chunk.prompt_eval_count, chunk.eval_count),
+                ),
+                timings=_timings(chunk),
+            )
+        )
+
+
+def _decoded(line: bytes) -> _Chunk | None:
+    """Decode a line; `None` if it is blank."""
+    try:
+        return _CHUNKS.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if not line.strip():
+            return None
+        return decode_leniently(line, _Chunk, what="A line of the answer", strict=_ANSWER)
+
+
+def _timings(chunk: _Chunk) -> Timings:
+    rate = speed(chunk.eval_count, seconds(chunk.eval_duration, _NANO))
+    return Timings(
+        load_seconds=seconds(chunk.load_duration, _NANO),
+        prompt_seconds=seconds(chunk.prompt_eval_duration, _NANO),
+        tokens_per_second=rate,
+        measured_by="server" if rate is not None else None,
+    )
+
+
+def unix_time(text: str | None) -> int | None:
+    """Read the seconds of Go's timestamp, whose fraction has up to nine digits."""
+    if not text:
+        return None
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return None

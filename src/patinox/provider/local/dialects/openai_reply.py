@@ -1,0 +1,290 @@
+"""What OpenAI-compatible servers reply: server-sent events, or one document, into events."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import msgspec
+
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.dialects.base import (
+    Logprob,
+    arguments_text,
+    logprobs_delta,
+    seconds,
+    speed,
+)
+from patinox.provider.local.dialects.faults import Rule, classify
+from patinox.provider.local.dialects.thinking import ThinkSplitter
+from patinox.provider.local.errors import ResponseTooLarge, StreamInterrupted
+from patinox.provider.local.wire.http import HTTPReply
+from patinox.provider.local.wire.json import Count, decode_leniently, is_json
+from patinox.provider.local.wire.sse import ServerSentEvent, SSEDecoder
+from patinox.provider.types import (
+    ReasoningDelta,
+    ResponseFinished,
+    ResponseStarted,
+    StreamEvent,
+    Timings,
+    ToolCallDelta,
+    Usage,
+)
+
+_MILLI = 1e3
+_DONE = b"[DONE]"
+MAX_DOCUMENT = 16 * 2**20
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _ToolDelta(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_ToolDelta] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[Logprob] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    text: str | None = None
+    logprobs: _Logprobs | None = None
+    finish_reason: str | None = None
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: Count | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: Count | None = None
+
+
+class UsageTold(msgspec.Struct):
+    """Tokens as OpenAI's language counts them."""
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class TimingsTold(msgspec.Struct):
+    """What llama.cpp measures, times in milliseconds."""
+
+    prompt_ms: float | None = None
+    predicted_n: Count | None = None
+    predicted_ms: float | None = None
+
+
+class Stats(msgspec.Struct):
+    """What LM Studio measures, where it does."""
+
+    tokens_per_second: float | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    created: Count | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: UsageTold | None = None
+    timings: TimingsTold | None = None
+    stats: Stats | None = None
+    error: object | None = None
+
+
+# What an answer consists of; the rest of a piece is beside it.
+_ANSWER = ("model", "choices", "error")
+_CHUNKS = msgspec.json.Decoder(_Chunk)
+
+
+class OpenAIDecoder:
+    """Decodes one answer: a stream of events, or one document; told apart by the first byte."""
+
+    def __init__(
+        self, rules: Sequence[Rule] = (), *, thinks: bool | None = None, plain: bool = False
+    ) -> None:
+        """Start before the first byte.
+
+        Args:
+            rules: what the server's errors mean.
+            thinks: the model can reason.
+            plain: the answer goes on with a text, in which no reasoning is looked for.
+
+        """
+        self.ended = False
+        self._rules = rules
+        self._sse = SSEDecoder()
+        self._text = ThinkSplitter(thinks=thinks)
+        if plain:
+            self._text.separated()
+        self._document: bytearray | None = None
+        self._opened = False
+        self._model: str | None = None
+        self._finish_reason: str | None = None
+        self._usage: UsageTold | None = None
+        self._timings: TimingsTold | None = None
+        self._stats: Stats | None = None
+
+    def feed(self, data: bytes, events: list[StreamEvent]) -> None:
+        """Take bytes, add the events they complete; raises what the server reports."""
+        if not self._opened:
+            data = data.lstrip()
+            self._opened = bool(data)
+            self._document = bytearray() if data.startswith(b"{") else None
+        if self._document is not None:
+            self._document += data
+            if len(self._document) > MAX_DOCUMENT:
+                msg = f"The answer is longer than {MAX_DOCUMENT:,} bytes."
+                raise ResponseTooLarge(msg)
+            return
+        sent: list[ServerSentEvent] = []
+        too_long = None
+        try:
+            self._sse.feed(data, sent)
+        except ResponseTooLarge as error:
+            too_long = error
+        for event in sent:
+            if self.ended:
+                return
+            self._event(event, events)
+        if too_long is not None and not self.ended:
+            raise too_long
+
+    def close(self, events: list[StreamEvent]) -> None:
+        """Take the end; raises `StreamInterrupted` if no reason to finish was given."""
+        if self._document is not None:
+            self._piece(bytes(self._document), events)
+        elif not self.ended:
+            self._rest(events)
+        if self.ended:
+            return
+        if self._finish_reason is None:
+            self._text.close(events)
+            what = "ended without saying why" if self._model else "is empty"
+            msg = f"The answer {what}."
+            raise StreamInterrupted(msg, retryable=True)
+        self._finish(events)
+
+    def _rest(self, events: list[StreamEvent]) -> None:
+        """Take a last event that lacks its blank line, unless it broke off."""
+        sent: list[ServerSentEvent] = []
+        self._sse.close(sent)
+        for event in sent:
+            if is_json(event.data):
+                self._event(event, events)
+
+    def _event(self, event: ServerSentEvent, events: list[StreamEvent]) -> None:
+        if event.name == "error":
+            raise self._reported(event.data)
+        if event.data.startswith(_DONE):
+            if self._finish_reason is not None:
+                self._finish(events)
+            return
+        self._piece(event.data, events)
+
+    def _reported(self, data: bytes) -> ProviderError:
+        return classify(HTTPReply(status=200, headers={}, body=data), self._rules)
+
+    def _piece(self, data: bytes, events: list[StreamEvent]) -> None:
+        chunk = _decoded(data)
+        if chunk.error is not None:
+            raise self._reported(data)
+        if chunk.model != self._model and chunk.model:
+            self._model = chunk.model
+            events.append(ResponseStarted(model=chunk.model, id=chunk.id, created=chunk.created))
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                self._choice(choice, events)
+        self._usage = chunk.usage or self._usage
+        self._timings = chunk.timings or self._timings
+        self._stats = chunk.stats or self._stats
+
+    def _choice(self, choice: _Choice, events: list[StreamEvent]) -> None:
+        if choice.logprobs is not None and choice.logprobs.content:
+            events.append(logprobs_delta(choice.logprobs.content))
+        delta = choice.delta or choice.message
+        if delta is not None:
+            reasoning = delta.reasoning_content or delta.reasoning
+            if reasoning:
+                self._text.separated()
+                events.append(ReasoningDelta(reasoning))
+            if delta.content:
+                self._text.feed(delta.content, events)
+            if delta.tool_calls:
+                events += map(_tool_delta, delta.tool_calls, itertools.count())
+        elif choice.text:
+            self._text.feed(choice.text, events)
+        self._finish_reason = choice.finish_reason or self._finish_reason
+
+    def _finish(self, events: list[StreamEvent]) -> None:
+        self.ended = True
+        self._text.close(events)
+        events.append(
+            ResponseFinished(
+                finish_reason=self._finish_reason,
+                usage=usage_of(self._usage),
+                timings=server_timings(self._timings, self._stats),
+            )
+        )
+
+
+def _decoded(data: bytes) -> _Chunk:
+    try:
+        return _CHUNKS.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_leniently(data, _Chunk, what="A piece of the answer", strict=_ANSWER)
+
+
+def _tool_delta(call: _ToolDelta, position: int) -> ToolCallDelta:
+    function = call.function or _Function()
+    return ToolCallDelta(
+        index=position if call.index is None else call.index,
+        id=call.id,
+        name=function.name,
+        arguments=arguments_text(function.arguments),
+    )
+
+
+def usage_of(usage: UsageTold | None) -> Usage:
+    """Read what was counted; nothing where nothing was told."""
+    if usage is None:
+        return Usage()
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        cached_tokens=prompt.cached_tokens if prompt else None,
+        reasoning_tokens=completion.reasoning_tokens if completion else None,
+    )
+
+
+def server_timings(timings: TimingsTold | None, stats: Stats | None = None) -> Timings:
+    """Read what the server measured."""
+    timings = timings or TimingsTold()
+    rate = speed(timings.predicted_n, seconds(timings.predicted_ms, _MILLI))
+    if rate is None and stats:
+        rate = stats.tokens_per_second
+    return Timings(
+        prompt_seconds=seconds(timings.prompt_ms, _MILLI),
+        tokens_per_second=rate,
+        measured_by="server" if rate is not None else None,
+    )

@@ -1,0 +1,102 @@
+"""Reasoning that a server left in the text, between `<think>` and `</think>`.
+
+A server whose template does not know that the model reasons hands its reasoning out as text.
+Some templates open it themselves, so that only the end is seen.
+"""
+
+from __future__ import annotations
+
+from patinox.provider.stream import ReasoningDelta, ReasoningImplied, StreamEvent, TextDelta
+
+_OPEN = "<think>"
+_CLOSE = "</think>"
+
+
+class ThinkSplitter:
+    """Sorts the text of one answer into reasoning and text, however it is cut."""
+
+    def __init__(self, *, thinks: bool | None) -> None:
+        """Start before the first character.
+
+        Args:
+            thinks: whether the model is known to reason: only then an end without a beginning
+                means that all before it was reasoning.
+
+        """
+        self._implied = bool(thinks)
+        self._held = ""
+        self._plain = False  # in the answer itself, with nothing held back
+        self._read = self._at_start
+
+    def separated(self) -> None:
+        """Note that the server hands reasoning out by itself: tags in the text are text."""
+        self._implied = False
+        if not self._held:
+            self._plain, self._read = True, self._as_text
+
+    def feed(self, text: str, events: list[StreamEvent]) -> None:
+        """Take text, add what it is to `events`."""
+        if self._plain and not (self._implied and "<" in text):
+            events.append(TextDelta(text))
+            return
+        held, self._held = self._held + text, ""
+        self._read(held, events)
+
+    def close(self, events: list[StreamEvent]) -> None:
+        """Take the end: what was held back was no tag."""
+        held, self._held = self._held, ""
+        if held:
+            thinking = self._read == self._as_reasoning
+            events.append(ReasoningDelta(held) if thinking else TextDelta(held))
+
+    def _at_start(self, text: str, events: list[StreamEvent]) -> None:
+        begun = text.lstrip()
+        if begun.startswith(_OPEN):
+            self._read = self._as_reasoning
+            self._go_on(begun.removeprefix(_OPEN), events)
+        elif _OPEN.startswith(begun):
+            self._held = text
+        else:
+            self._read = self._as_text
+            self._go_on(text, events)
+
+    def _as_reasoning(self, text: str, events: list[StreamEvent]) -> None:
+        before, tag, after = text.partition(_CLOSE)
+        before, self._held = (before, "") if tag else _without_beginning(before, _CLOSE)
+        if before:
+            events.append(ReasoningDelta(before))
+        if tag:
+            self._read = self._after_reasoning
+            self._go_on(after, events)
+
+    def _after_reasoning(self, text: str, events: list[StreamEvent]) -> None:
+        """Leave out the blank lines between reasoning and answer."""
+        text = text.lstrip()
+        if text:
+            self._implied = False
+            self._read = self._as_text
+            self._go_on(text, events)
+
+    def _as_text(self, text: str, events: list[StreamEvent]) -> None:
+        before, tag, after = text.partition(_CLOSE) if self._implied else (text, "", "")
+        if self._implied and not tag:
+            before, self._held = _without_beginning(before, _CLOSE)
+        self._plain = not self._held
+        if before:
+            events.append(TextDelta(before))
+        if tag:
+            events.append(ReasoningImplied())
+            self._plain, self._read = False, self._after_reasoning
+            self._go_on(after, events)
+
+    def _go_on(self, text: str, events: list[StreamEvent]) -> None:
+        if text:
+            self._read(text, events)
+
+
+def _without_beginning(text: str, tag: str) -> tuple[str, str]:
+    """Cut off an end of `text` with which `tag` may begin."""
+    for length in range(min(len(tag) - 1, len(text)), 0, -1):
+        if tag.startswith(text[-length:]):
+            return text[:-length], text[-length:]
+    return text, ""

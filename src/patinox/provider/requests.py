@@ -1,0 +1,298 @@
+"""What is asked: making a request that cannot be right raises `InvalidRequest`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from patinox.provider.checks import (
+    check_flag,
+    check_integer,
+    check_mapping,
+    check_number,
+    check_sequence,
+    check_text,
+    check_texts,
+    check_timeout,
+    check_word,
+)
+from patinox.provider.errors import InvalidRequest
+from patinox.provider.messages import CompletionMessage
+from patinox.provider.models import ModelId
+from patinox.provider.service_options import ServiceOptions
+
+MAX_TEMPERATURE = 2.0
+MAX_PENALTY = 2.0
+MAX_TOP_LOGPROBS = 20
+ON_OVERFLOW = ("warn", "refuse", "ignore")
+ON_MISMATCH = ("refuse", "label")
+
+
+class GenerationFields(TypedDict, total=False):
+    """The fields that every request for an answer may have, see `GenerationRequest`."""
+
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repeat_penalty: float | None
+    stop: str | Sequence[str]
+    seed: int | None
+    logprobs: bool
+    top_logprobs: int | None
+    timeout: float | None
+    on_overflow: str
+    on_mismatch: str
+    service_options: ServiceOptions | Sequence[ServiceOptions]
+    options: Mapping[str, Any]
+
+
+class ChatFields(GenerationFields, total=False):
+    """The fields of a `CompletionRequest` beside its model and messages."""
+
+    think: bool | str | None
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """How an answer is to be made, whatever is asked.
+
+    What is not said is left to the server and the model.
+
+    Attributes:
+        temperature: 0 (sober) to 2 (wild).
+        max_tokens: longest answer, in tokens; `None` lets the model end by itself.
+        top_p: share of the probability mass to choose from, 0 to 1.
+        top_k: number of the likeliest tokens to choose from; 0 is all.
+        min_p: least probability, as a share of the likeliest token's, 0 to 1.
+        presence_penalty: against tokens that were there, -2 to 2.
+        frequency_penalty: against tokens by how often they were there, -2 to 2.
+        repeat_penalty: divides what repeats; 1 is off.
+        stop: texts at which the answer ends.
+        seed: makes a server that honours it repeat itself.
+        logprobs: whether to tell how probable each token was.
+        top_logprobs: how many likely tokens to tell beside each, 0 to 20; implies `logprobs`.
+        timeout: seconds the whole call may take, waiting and other servers included.
+        on_overflow: what to do where a prompt seems too long for the context and the server would
+            cut it in silence: `warn`, `refuse` or `ignore`.
+        on_mismatch: what to do where another model answers: `refuse`, or `label` the answer.
+        service_options: what one kind of service alone can be told, one of each kind.
+        options: further options in the server's own words; typed fields win over them.
+
+    Raises:
+        InvalidRequest: a value is missing or out of its range.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repeat_penalty: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
+    timeout: float | None = None
+    on_overflow: str = "warn"
+    on_mismatch: str = "refuse"
+    service_options: tuple[ServiceOptions, ...] = ()
+    options: Mapping[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Bring every field into its one form and refuse what cannot be right."""
+        force_setattr(self, "stop", check_texts("stop", self.stop))
+        force_setattr(self, "service_options", _service_options(self.service_options))
+        check_number("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
+        check_integer("max_tokens", self.max_tokens, at_least=1)
+        check_number("top_p", self.top_p, 0.0, 1.0)
+        check_integer("top_k", self.top_k, at_least=0)
+        check_number("min_p", self.min_p, 0.0, 1.0)
+        check_number("presence_penalty", self.presence_penalty, -MAX_PENALTY, MAX_PENALTY)
+        check_number("frequency_penalty", self.frequency_penalty, -MAX_PENALTY, MAX_PENALTY)
+        check_number("repeat_penalty", self.repeat_penalty, 0.0, 10.0)
+        check_integer("seed", self.seed)
+        check_flag("logprobs", self.logprobs)
+        check_integer("top_logprobs", self.top_logprobs, at_least=0)
+        check_number("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
+        if self.top_logprobs is not None:
+            force_setattr(self, "logprobs", True)  # noqa: FBT003  a value, not a switch
+        check_timeout(self.timeout)
+        check_word("on_overflow", self.on_overflow, ON_OVERFLOW)
+        check_word("on_mismatch", self.on_mismatch, ON_MISMATCH)
+        check_mapping("options", self.options)
+
+    def words_for(self, service_type: str) -> dict[str, Any]:
+        """Return the options for one kind of service, in its words; the typed ones win."""
+        words = dict(self.options)
+        for given in self.service_options:
+            if given.service_type == service_type:
+                words |= given.words()
+        return words
+
+
+class _ChatRequest(GenerationRequest, frozen=True, kw_only=True):
+    """What is said of a conversation by keyword only."""
+
+    think: bool | str | None = None
+
+
+class CompletionRequest(_ChatRequest, frozen=True):
+    """What to ask a model in a conversation.
+
+    Attributes:
+        model: `ModelId`, `"model"` or `"service::model"`.
+        messages: the conversation; a bare string is a user's turn.
+        think: whether a model that can reason before it answers does so; or how much, in its own
+            words, such as `low`, `medium`, `high`.
+
+    The other fields are those of `GenerationRequest`.
+
+    Raises:
+        InvalidRequest: a value is missing or out of its range.
+    """
+
+    model: ModelId
+    messages: tuple[CompletionMessage, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            model: ModelId | str,
+            messages: str | Sequence[CompletionMessage | str | Mapping[str, Any]],
+            **fields: Unpack[ChatFields],
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Bring every field into its one form and refuse what cannot be right."""
+        force_setattr(self, "model", ModelId.parse(self.model))
+        force_setattr(self, "messages", _messages(self.messages))
+        if self.think is not None and not isinstance(self.think, bool):
+            check_text("`think`", self.think)
+        GenerationRequest.__post_init__(self)
+
+    def __repr__(self) -> str:
+        """Tell what is asked of whom, not what was said."""
+        return f"<CompletionRequest to {self.model}: {len(self.messages)} messages>"
+
+
+class TextCompletionRequest(GenerationRequest, frozen=True):
+    """A text to go on with, without any conversation around it.
+
+    Attributes:
+        model: `ModelId`, `"model"` or `"service::model"`.
+        prompt: the text that the answer continues.
+        suffix: the text that comes after the answer: with it the model fills in the middle.
+
+    The other fields are those of `GenerationRequest`.
+
+    Raises:
+        InvalidRequest: there is no text, or a value is out of its range.
+    """
+
+    model: ModelId
+    prompt: str
+    suffix: str | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            model: ModelId | str,
+            prompt: str,
+            suffix: str | None = None,
+            **fields: Unpack[GenerationFields],
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Bring every field into its one form and refuse what cannot be right."""
+        force_setattr(self, "model", ModelId.parse(self.model))
+        if not check_text("The prompt", self.prompt) and not self.suffix:
+            raise InvalidRequest("There is no text to go on with.")
+        if self.suffix is not None:
+            check_text("The suffix", self.suffix)
+        GenerationRequest.__post_init__(self)
+
+    def __repr__(self) -> str:
+        """Tell what is asked of whom, not the text."""
+        return f"<TextCompletionRequest to {self.model}: {len(self.prompt)} characters>"
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True):
+    """Texts to turn into vectors.
+
+    Attributes:
+        model: `ModelId`, `"model"` or `"service::model"`.
+        input: the texts, in the order in which the vectors come back.
+        dimensions: shorter vectors, where the server can cut them.
+        timeout: seconds the whole call may take.
+        batch_size: texts that are sent at once; more are sent in several requests, to one server.
+
+    Raises:
+        InvalidRequest: there is no text, an empty one, or a value out of its range.
+    """
+
+    model: ModelId
+    input: tuple[str, ...]
+    dimensions: int | None = None
+    timeout: float | None = None
+    batch_size: int = 64
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            model: ModelId | str,
+            input: str | Sequence[str],  # noqa: A002  the field's name everywhere in this trade
+            *,
+            dimensions: int | None = None,
+            timeout: float | None = None,
+            batch_size: int = 64,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Bring every field into its one form and refuse what cannot be right."""
+        force_setattr(self, "model", ModelId.parse(self.model))
+        force_setattr(self, "input", check_texts("input", self.input))
+        if not self.input or not all(self.input):
+            msg = "There is no text to embed." if not self.input else "A text to embed is empty."
+            raise InvalidRequest(msg)
+        check_integer("dimensions", self.dimensions, at_least=1)
+        check_integer("batch_size", self.batch_size, at_least=1)
+        check_timeout(self.timeout)
+
+    def __repr__(self) -> str:
+        """Tell what is asked of whom, not the texts."""
+        return f"<EmbeddingRequest to {self.model}: {len(self.input)} texts>"
+
+
+def _messages(value: object) -> tuple[CompletionMessage, ...]:
+    if isinstance(value, str):
+        return (CompletionMessage.user(value),)
+    messages = tuple(CompletionMessage.of(item) for item in check_sequence("messages", value))
+    if not messages:
+        msg = "There are no messages: a request needs at least one."
+        raise InvalidRequest(msg)
+    return messages
+
+
+def _service_options(value: object) -> tuple[ServiceOptions, ...]:
+    given = (value,) if isinstance(value, ServiceOptions) else value
+    items = tuple(check_sequence("service_options", given))
+    for item in items:
+        if not isinstance(item, ServiceOptions):
+            msg = f"`service_options` holds a {type(item).__name__}; allowed: OllamaOptions ..."
+            raise InvalidRequest(msg)
+    kinds = [item.service_type for item in items]
+    if len(set(kinds)) < len(kinds):
+        msg = f"`service_options` has two for one kind of service: {', '.join(kinds)}."
+        raise InvalidRequest(msg)
+    return items
