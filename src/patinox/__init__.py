@@ -126,6 +126,9 @@ if TYPE_CHECKING:
     from patinox.provider.local.ollama import (
         OllamaProvider,
     )
+    from patinox.provider.local.preflight import (
+        estimate_tokens,
+    )
     from patinox.provider.local.service import (
         ServiceProvider,
     )
@@ -294,6 +297,7 @@ __all__ = [
     "Usage",
     "__version__",
     "create_default_provider",
+    "estimate_tokens",
     "load_config",
 ]
 
@@ -378,6 +382,7 @@ _HOMES = {
     "patinox.provider.local.llamacpp": ("LlamaCppProvider",),
     "patinox.provider.local.lmstudio": ("LMStudioProvider",),
     "patinox.provider.local.ollama": ("OllamaProvider",),
+    "patinox.provider.local.preflight": ("estimate_tokens",),
     "patinox.provider.local.service": ("ServiceProvider",),
     "patinox.provider.local.spec": ("ServiceSpec",),
     "patinox.provider.local.sync": (

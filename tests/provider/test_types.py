@@ -154,7 +154,7 @@ def test_a_role_that_no_server_knows_is_refused(role: Any) -> None:  # noqa: ANN
         CompletionMessage(role=role)
 
 
-@pytest.mark.parametrize("content", [None, 3, b"x", ["x"]])
+@pytest.mark.parametrize("content", [None, 3, b"x", {"x"}])
 def test_content_that_is_no_text_is_refused(content: Any) -> None:  # noqa: ANN401
     with pytest.raises(InvalidRequest, match="The content of a message must be text, not "):
         CompletionMessage(role="user", content=content)
@@ -171,7 +171,8 @@ def test_content_that_is_no_text_is_refused(content: Any) -> None:  # noqa: ANN4
         {"role": "alien"},
         {"content": "Hi"},
         {"role": "user", "content": None},
-        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "user", "content": [{"type": "text", "words": "Hi"}]},
+        {"role": "user", "content": [3]},
         {"role": "user", "text": "Hi"},
         {"role": "user", "tool_calls": [{"id": "1"}]},
         {3: "user"},
@@ -316,7 +317,7 @@ def test_what_was_said_is_not_shown(value: object, shown: str) -> None:
 
 def test_a_refusal_does_not_show_what_was_said() -> None:
     wrong: list[Mapping[str, Any]] = [
-        {"role": "user", "content": ["secret"]},
+        {"role": "user", "content": [{"secret": "secret"}]},
         {"role": "user", "content": {"secret": 1}},
     ]
     for value in wrong:

@@ -111,6 +111,7 @@ from patinox import (
     Usage,
     __version__,
     create_default_provider,
+    estimate_tokens,
     load_config,
 )
 
@@ -162,6 +163,7 @@ def requests() -> tuple[CompletionRequest, EmbeddingRequest]:
     ]
     text = TextCompletionRequest("m", "def f(", "return x", top_k=20, service_options=options)
     asked: list[GenerationRequest] = [text, completion]
+    assert_type(estimate_tokens(text), int)
     assert_type(asked[0].service_options, tuple[ServiceOptions, ...])
     embedding = EmbeddingRequest(ModelId("m", "ollama"), "a text", dimensions=256)
     assert_type(embedding.input, tuple[str, ...])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from patinox.provider.embeddings import EmbeddingMatrix
@@ -81,6 +83,7 @@ class CompletionResponse(msgspec.Struct, frozen=True, kw_only=True):
         reason: why this service was asked, where there was a choice to make.
         attempts: who was asked before this service, each with what it said.
         warnings: what is not as the request wants it, each in a line.
+        parsed: the object that the answer stands for, if the request has a `schema`.
     """
 
     id: str | None = None
@@ -94,6 +97,7 @@ class CompletionResponse(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     attempts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    parsed: Any = None
 
     @property
     def text(self) -> str:

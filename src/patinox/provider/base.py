@@ -6,11 +6,14 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
+
+from msgspec.structs import replace
 
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.errors import StreamInterrupted
+from patinox.provider.schema import OutputSchema
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -37,12 +40,18 @@ class CompletionStream:
     Attributes of interest: `text` so far, and `response`, the fold of the events so far.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[StreamEvent]]) -> None:
+    def __init__(
+        self,
+        batches: AsyncGenerator[list[StreamEvent]],
+        *,
+        schema: OutputSchema[Any] | None = None,
+    ) -> None:
         """Wrap the events of one answer, in the batches in which they arrive.
 
-        Nothing is sent before the first is asked for.
+        Nothing is sent before the first is asked for. With a `schema` the whole answer is read.
         """
         self._batches = batches
+        self._schema = schema
         self._arrived: deque[StreamEvent] = deque()
         self._taken: list[StreamEvent] = []
         self._assembler = Assembler()
@@ -134,7 +143,12 @@ class CompletionStream:
         )
 
     async def collect(self) -> CompletionResponse:
-        """Take in every event that is still to come and return the whole answer."""
+        """Take in every event that is still to come and return the whole answer.
+
+        Raises:
+            StructuredOutputError: the answer does not keep to the request's schema.
+            ProviderError: as the iteration.
+        """
         with contextlib.suppress(StopAsyncIteration):
             while True:
                 self._taken += self._arrived
@@ -149,8 +163,16 @@ class CompletionStream:
 
     @property
     def response(self) -> CompletionResponse:
-        """The answer so far; whole once the stream has ended."""
-        return self._fold().response()
+        """The answer so far; whole once the stream has ended.
+
+        Raises:
+            StructuredOutputError: it is whole and does not keep to the request's schema.
+        """
+        response = self._fold().response()
+        if self._schema is None or not self._whole or self._arrived:
+            return response
+        reason = response.finish_reason
+        return replace(response, parsed=self._schema.parse(response.text, finish_reason=reason))
 
 
 @runtime_checkable

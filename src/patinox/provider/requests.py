@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
@@ -22,7 +22,9 @@ from patinox.provider.checks import (
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.messages import CompletionMessage
 from patinox.provider.models import ModelId
+from patinox.provider.schema import OutputSchema
 from patinox.provider.service_options import ServiceOptions
+from patinox.provider.tools import Tool, tool_choice_of, tools_of
 
 MAX_TEMPERATURE = 2.0
 MAX_PENALTY = 2.0
@@ -57,6 +59,9 @@ class ChatFields(GenerationFields, total=False):
     """The fields of a `CompletionRequest` beside its model and messages."""
 
     think: bool | str | None
+    tools: Sequence[Tool | Callable[..., Any] | Mapping[str, Any]]
+    tool_choice: str | None
+    schema: object
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +147,9 @@ class _ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     """What is said of a conversation by keyword only."""
 
     think: bool | str | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    schema: OutputSchema[Any] | None = None
 
 
 class CompletionRequest(_ChatRequest, frozen=True):
@@ -152,6 +160,11 @@ class CompletionRequest(_ChatRequest, frozen=True):
         messages: the conversation; a bare string is a user's turn.
         think: whether a model that can reason before it answers does so; or how much, in its own
             words, such as `low`, `medium`, `high`.
+        tools: what the model may ask to be called: functions, `Tool`s or OpenAI's mappings.
+        tool_choice: `auto`, `none`, `required` or the name of a tool that must be called; refused
+            where the server cannot be made to.
+        schema: what the answer must look like: a type or a JSON schema, see `OutputSchema.of`;
+            `parsed` of the response is the object.
 
     The other fields are those of `GenerationRequest`.
 
@@ -177,6 +190,13 @@ class CompletionRequest(_ChatRequest, frozen=True):
         force_setattr(self, "messages", _messages(self.messages))
         if self.think is not None and not isinstance(self.think, bool):
             check_text("`think`", self.think)
+        force_setattr(self, "tools", tools_of(self.tools))
+        force_setattr(self, "tool_choice", tool_choice_of(self.tool_choice, self.tools))
+        if self.schema is not None:
+            force_setattr(self, "schema", OutputSchema.of(self.schema))
+            if self.tools:
+                msg = "`tools` and `schema` exclude each other: an answer that keeps to a schema"
+                raise InvalidRequest(f"{msg} calls no tool.", hint="Ask in two requests.")
         GenerationRequest.__post_init__(self)
 
     def __repr__(self) -> str:

@@ -1,9 +1,13 @@
+from collections.abc import Callable
+
 import pytest
 
 from patinox.provider.errors import ModelMismatch, ProviderError
-from patinox.provider.local.answer import Accept, Answer
+from patinox.provider.local.answer import Answer
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.errors import ServiceError, StreamInterrupted
+from patinox.provider.local.prepare import Prepared
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     ReasoningDelta,
     ResponseFinished,
@@ -16,6 +20,7 @@ from patinox.provider.types import (
     Usage,
 )
 
+Accept = Callable[[str], str | None]
 DEADLINES = Deadlines(first_token=300, idle=120)
 
 
@@ -56,10 +61,19 @@ def answer(
     error: ProviderError | None = None,
     accept: Accept = lambda _: None,
     warnings: tuple[str, ...] = (),
+    review: tuple[str, ...] = (),
 ) -> Answer:
     running = Answer(service="ollama", deadlines=DEADLINES, total=total, clock=clock or Clock())
-    decoder = Script(*events, error=error)
-    running.expect(decoder, model="asked", accept=accept, warnings=warnings)
+    running.expect(
+        Prepared(
+            http=HTTPRequest(path="/"),
+            model="asked",
+            decoder=Script(*events, error=error),
+            warnings=warnings,
+            accept=accept,
+            review=lambda _: review,
+        )
+    )
     return running
 
 
@@ -149,6 +163,12 @@ def test_an_answer_without_output_is_signed_too() -> None:
     first, last = read(answer(ResponseFinished()))
     assert first == ResponseStarted(model="asked", service="ollama")
     assert isinstance(last, ResponseFinished)
+
+
+def test_the_end_tells_what_turned_out_otherwise_than_asked() -> None:
+    *_, end = read(answer(START, TextDelta("a"), ResponseFinished(), review=("Cut.",)), 3)
+    assert isinstance(end, ResponseFinished)
+    assert end.warnings == ("Cut.",)
 
 
 def test_a_model_that_is_named_late_is_checked_and_begins_nothing_anew() -> None:

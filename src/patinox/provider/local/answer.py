@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import Deadlines
-from patinox.provider.local.dialects.base import ChatDecoder, speed
+from patinox.provider.local.dialects.base import speed
 from patinox.provider.local.errors import ServiceTimeout, StreamInterrupted
+from patinox.provider.local.prepare import Prepared
 from patinox.provider.stream import (
     ResponseFinished,
     ResponseStarted,
@@ -22,9 +23,6 @@ from patinox.provider.types import Timings
 # Batches that are kept as they are before they are joined.
 _MOST_BATCHES = 256
 
-# Takes the name of the model that answers; returns a warning if it is another one than was asked.
-Accept = Callable[[str], str | None]
-
 
 class Answer:
     """What is known of one answer while it comes in; free of I/O.
@@ -33,9 +31,7 @@ class Answer:
         error: what was wrong with the bytes that were received last, or `None`.
     """
 
-    _decoder: ChatDecoder
-    _model: str
-    _accept: Accept
+    _expected: Prepared
 
     def __init__(
         self,
@@ -62,39 +58,20 @@ class Answer:
         self._started = clock()
         self._first: float | None = None
         self._last: float | None = None
-        self._expected = False
+        self._expecting = False
         self._pieces = Assembler()
         self._batches: list[list[StreamEvent]] = []
         self._begun = False
-        self._warnings: tuple[str, ...] = ()
 
-    def expect(
-        self,
-        decoder: ChatDecoder,
-        *,
-        model: str,
-        accept: Accept,
-        warnings: tuple[str, ...] = (),
-    ) -> None:
-        """Say what will answer, before its first bytes.
-
-        Args:
-            decoder: turns the bytes into events.
-            model: the model that was asked; a server that names none is taken to answer with it.
-            accept: checks the name of the model that answers; may raise `ModelMismatch`.
-            warnings: what is known not to be as the request wants it.
-
-        """
-        self._expected = True
-        self._decoder = decoder
-        self._model = model
-        self._accept = accept
-        self._warnings = warnings
+    def expect(self, prepared: Prepared) -> None:
+        """Say how to read the answer, before its first bytes."""
+        self._expected = prepared
+        self._expecting = True
 
     @property
     def ended(self) -> bool:
         """Whether the server has said that the answer is whole."""
-        return self._expected and self._decoder.ended
+        return self._expecting and self._expected.decoder.ended
 
     @property
     def seconds(self) -> float:
@@ -120,9 +97,9 @@ class Answer:
         events: list[StreamEvent] = []
         try:
             if data:
-                self._decoder.feed(data, events)
+                self._expected.decoder.feed(data, events)
             else:
-                self._decoder.close(events)
+                self._expected.decoder.close(events)
         except ProviderError as error:
             self.error = error
         if events and (not self._begun or ResponseStarted in map(type, events)):
@@ -133,7 +110,8 @@ class Answer:
             self._last = self._clock()
             self._first = self._last if self._first is None else self._first
         if isinstance(last := events[-1], ResponseFinished):
-            events[-1] = replace(last, timings=self._timings(last))
+            warnings = self._expected.review(last)
+            events[-1] = replace(last, timings=self._timings(last), warnings=warnings)
         self._keep(events)
         return events
 
@@ -172,19 +150,22 @@ class Answer:
         for event in events:
             head = event if isinstance(event, ResponseStarted) else None
             try:
-                warning = self._accept(head.model) if head else None
+                warning = self._expected.accept(head.model) if head else None
             except ProviderError as error:
                 self.error = error
                 break
             if not self._begun:
                 self._begun = True
-                signed.append(self._head(head or ResponseStarted(model=self._model), warning))
+                signed.append(self._head(head, warning))
             if head is None:
                 signed.append(event)
         return signed
 
-    def _head(self, head: ResponseStarted, warning: str | None) -> ResponseStarted:
-        warnings = (*self._warnings, warning) if warning else self._warnings
+    def _head(self, head: ResponseStarted | None, warning: str | None) -> ResponseStarted:
+        """Sign the beginning; where no model is named it is taken to be the right one."""
+        expected = self._expected
+        head = head or ResponseStarted(model=expected.model)
+        warnings = (*expected.warnings, warning) if warning else expected.warnings
         return replace(head, service=self._service, warnings=warnings)
 
     def _keep(self, events: list[StreamEvent]) -> None:

@@ -38,9 +38,9 @@ from patinox.provider.local.lifecycle_face import LifecycleFace
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.preflight import Prompt, schema_in
 from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
-from patinox.provider.local.service import AnyRequest
 from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceInfo
 from patinox.provider.types import (
@@ -248,7 +248,7 @@ class LocalProvider(LifecycleFace):
     def stream_completion(self, request: CompletionRequest) -> CompletionStream:
         """Answer piece by piece; the errors of `complete` come out of the iteration."""
         request = checked(request, CompletionRequest)
-        return CompletionStream(self._batches(request, whole=False))
+        return CompletionStream(self._batches(request, whole=False), schema=request.schema)
 
     async def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
         """Go on with a text, or fill in its middle, in one piece; as `complete`.
@@ -348,13 +348,12 @@ class LocalProvider(LifecycleFace):
 
     # How it is done.
 
-    async def _whole(self, request: AnyRequest) -> CompletionResponse:
-        async with CompletionStream(self._batches(request, whole=True)) as stream:
+    async def _whole(self, request: Prompt) -> CompletionResponse:
+        batches = self._batches(request, whole=True)
+        async with CompletionStream(batches, schema=schema_in(request)) as stream:
             return await stream.collect()
 
-    async def _batches(
-        self, request: AnyRequest, *, whole: bool
-    ) -> AsyncGenerator[list[StreamEvent]]:
+    async def _batches(self, request: Prompt, *, whole: bool) -> AsyncGenerator[list[StreamEvent]]:
         request = fill_request(request, self._defaults)
         discovery = self.discovery
         failures: dict[str, ProviderError] = {}

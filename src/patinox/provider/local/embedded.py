@@ -58,6 +58,7 @@ class EmbeddedProvider(ServiceProvider):
     service_type: ClassVar[str] = "embedded"
     label: ClassVar[str] = "embedded"
     dialect: ClassVar[Dialect] = LLAMACPP
+    cuts_prompts: ClassVar[bool] = False
 
     _files: Mapping[str, LocalModelFile] = {}
     _pool: EnginePool | None = None

@@ -83,6 +83,7 @@ class LlamaCppProvider(ServiceProvider):
     service_type: ClassVar[str] = "llamacpp"
     label: ClassVar[str] = "llama.cpp"
     dialect: ClassVar[Dialect] = LLAMACPP
+    cuts_prompts: ClassVar[bool] = False
     default_port: ClassVar[int] = 8080
 
     async def fetch_models(self) -> list[ModelInfo]:

@@ -1,19 +1,25 @@
-"""What can be known to be wrong with a request before it is sent."""
+"""What can be known to be wrong with a request before it is sent, and with its answer after."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from patinox.provider.errors import CapabilityNotSupported
+import msgspec
+
+from patinox.provider.errors import CapabilityNotSupported, ContextLengthExceeded
+from patinox.provider.schema import OutputSchema
 from patinox.provider.types import (
     CompletionRequest,
     EmbeddingRequest,
-    ModelCapabilities,
     ModelInfo,
     TextCompletionRequest,
+    Usage,
 )
 
-Request = CompletionRequest | TextCompletionRequest | EmbeddingRequest
+Prompt = CompletionRequest | TextCompletionRequest
+Request = Prompt | EmbeddingRequest
 
 # What a request may need: the ability, what is said of a model that lacks it, what to do instead.
 _EMBED = ("supports_embeddings", "makes no embeddings", "Use it to chat")
@@ -21,6 +27,15 @@ _CHAT = ("supports_chat", "does not chat", "Use it to embed")
 _CONTINUE = ("supports_completions", "does not go on with a text", "Use it to embed")
 _INSERT = ("supports_insert", "does not fill in the middle of a text", "Leave the suffix out")
 _THINK = ("supports_thinking", "does not reason before it answers", "Leave `think` out")
+_TOOLS = ("supports_tools", "does not call tools", "Leave the tools out")
+_SEE = ("supports_vision", "does not see pictures", "Leave the pictures out")
+
+_BYTES_PER_TOKEN = 4
+_TOKENS_PER_MESSAGE = 4
+_TOKENS_PER_IMAGE = 768  # what Ollama reckons with
+# So far may an estimate be off: code and blanks make long tokens.
+_TOO_FEW = 3
+_SMALL = 256
 
 
 def refuse(request: Request, info: ModelInfo, *, label: str, service: str) -> None:
@@ -30,21 +45,12 @@ def refuse(request: Request, info: ModelInfo, *, label: str, service: str) -> No
         CapabilityNotSupported: it cannot; `label` is what people call its service.
     """
     for ability, lack, instead in _needs(request):
-        if _known(info.capabilities, ability) is False:
+        if getattr(info.capabilities, ability) is False:
             raise CapabilityNotSupported(
                 f"{info.id!r} on {label} {lack}.",
                 hint=f"{instead}; what each model can do: patinox models",
                 service=service,
             )
-
-
-def said_in(request: Request) -> list[str]:
-    """Return the texts of a request, none of which belongs into an error."""
-    if isinstance(request, CompletionRequest):
-        return [message.content for message in request.messages]
-    if isinstance(request, TextCompletionRequest):
-        return [request.prompt, request.suffix or ""]
-    return list(request.input)
 
 
 def _needs(request: Request) -> Iterator[tuple[str, str, str]]:
@@ -58,8 +64,93 @@ def _needs(request: Request) -> Iterator[tuple[str, str, str]]:
         yield _CHAT
         if request.think:
             yield _THINK
+        if request.tools:
+            yield _TOOLS
+        if any(message.parts for message in request.messages):
+            yield _SEE
 
 
-def _known(capabilities: ModelCapabilities, ability: str) -> bool | None:
-    known: bool | None = getattr(capabilities, ability)
-    return known
+def said_in(request: Request) -> list[str]:
+    """Return the texts of a request, none of which belongs into an error."""
+    if isinstance(request, CompletionRequest):
+        return [message.content for message in request.messages]
+    if isinstance(request, TextCompletionRequest):
+        return [request.prompt, request.suffix or ""]
+    return list(request.input)
+
+
+def schema_in(request: Prompt) -> OutputSchema[Any] | None:
+    """Return what the answer to a request must look like; `None` for any text."""
+    return request.schema if isinstance(request, CompletionRequest) else None
+
+
+def estimate_tokens(request: Prompt) -> int:
+    """Estimate how long the prompt of a request is, in tokens: a quarter of its bytes, roughly.
+
+    Only the server knows it exactly, and only afterwards: `usage.prompt_tokens`.
+    """
+    texts = said_in(request)
+    tokens = 0
+    if isinstance(request, CompletionRequest):
+        texts += [message.reasoning for message in request.messages]
+        texts += [call.arguments for message in request.messages for call in message.tool_calls]
+        texts += [msgspec.json.encode(tool.definition).decode() for tool in request.tools]
+        images = sum(len(message.images) for message in request.messages)
+        tokens = _TOKENS_PER_MESSAGE * len(request.messages) + _TOKENS_PER_IMAGE * images
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return tokens + math.ceil(size / _BYTES_PER_TOKEN)
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a prompt fits the context, as far as that can be known before it is sent.
+
+    Attributes:
+        tokens: estimated length of the prompt.
+        context: length of the context that the answer will be made in; `None`: not known.
+        place: the model and its service, for messages.
+    """
+
+    tokens: int
+    context: int | None
+    place: str
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether the prompt seems longer than the context."""
+        return self.context is not None and self.tokens > self.context
+
+    def before(self, request: Prompt) -> tuple[str, ...]:
+        """Warn of a prompt that the server would cut in silence, as the request wants it.
+
+        Raises:
+            ContextLengthExceeded: the request says to refuse it.
+        """
+        if not self.exceeds or request.on_overflow == "ignore":
+            return ()
+        said = f"The prompt has about {self.tokens:,} tokens, but {self.place} has a context of"
+        said = f"{said} {self.context:,}"
+        if request.on_overflow == "refuse":
+            raise ContextLengthExceeded(
+                f"{said}.",
+                prompt_tokens=self.tokens,
+                context_tokens=self.context,
+                hint="Shorten the prompt or load the model with a longer context.",
+            )
+        return (f"{said}: the server may cut it.",)
+
+    def after(self, usage: Usage) -> tuple[str, ...]:
+        """Tell of a prompt that was cut, by what the server counted of it."""
+        read = usage.prompt_tokens
+        if read is None or self.tokens < _SMALL:
+            return ()
+        if read * _TOO_FEW < self.tokens or (self.exceeds and read <= (self.context or 0)):
+            said = f"The server read {read:,} tokens of a prompt of about {self.tokens:,}"
+            return (f"{said}: it seems to have cut it.",)
+        return ()
+
+
+def fit(request: Prompt, info: ModelInfo, words: Mapping[str, Any], *, label: str) -> Fit:
+    """Compare a prompt with the context: what the request asks for, else what is loaded now."""
+    asked = words.get("num_ctx")
+    context = asked if isinstance(asked, int) else info.loaded_context_length
+    return Fit(tokens=estimate_tokens(request), context=context, place=f"{info.id!r} on {label}")

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
-from patinox.provider.errors import CloudModelRefused, ModelMismatch, ProviderError
+from patinox.provider.errors import CloudModelRefused, ProviderError
 from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import ServiceConfig
@@ -27,7 +27,8 @@ from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.nearest import model_not_found
-from patinox.provider.local.preflight import refuse, said_in
+from patinox.provider.local.preflight import Prompt, refuse, said_in, schema_in
+from patinox.provider.local.prepare import prepare
 from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
@@ -46,7 +47,6 @@ from patinox.provider.types import (
     checked,
 )
 
-AnyRequest = CompletionRequest | TextCompletionRequest
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class ServiceProvider(LifecycleMixin):
     """A `ModelProvider` for one service; use it as a context manager, or call `aclose`."""
 
     dialect: ClassVar[Dialect]
+    cuts_prompts: ClassVar[bool] = True
     default_port: ClassVar[int] = 80
 
     @property
@@ -194,7 +195,8 @@ class ServiceProvider(LifecycleMixin):
 
     def stream_completion(self, request: CompletionRequest) -> CompletionStream:
         """Answer piece by piece; errors come out of the iteration."""
-        return CompletionStream(self.batches(checked(request, CompletionRequest), streaming=True))
+        request = checked(request, CompletionRequest)
+        return CompletionStream(self.batches(request, streaming=True), schema=request.schema)
 
     async def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
         """Go on with a text, or fill in its middle, in one piece; as `complete`.
@@ -210,13 +212,13 @@ class ServiceProvider(LifecycleMixin):
         request = checked(request, TextCompletionRequest)
         return CompletionStream(self.batches(request, streaming=True))
 
-    async def _whole(self, request: AnyRequest) -> CompletionResponse:
+    async def _whole(self, request: Prompt) -> CompletionResponse:
         batches = self.batches(request, streaming=self.config.streaming)
-        async with CompletionStream(batches) as stream:
+        async with CompletionStream(batches, schema=schema_in(request)) as stream:
             return await stream.collect()
 
     async def batches(
-        self, request: AnyRequest, *, streaming: bool
+        self, request: Prompt, *, streaming: bool
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Answer as events, in the batches in which they arrive.
 
@@ -230,14 +232,16 @@ class ServiceProvider(LifecycleMixin):
         )
         try:
             info = await in_time(self.resolve(request.model), *answer.limit(), self.label)
-            http = self._render(request, info, streaming=streaming)
-            self._expect(answer, request, info)
+            prepared = await prepare(self, request, info, streaming=streaming)
+            answer.expect(prepared)
             if info.loaded is False:
                 yield [LoadProgress(model=info.id, service=self.id, seconds=answer.seconds)]
             async with contextlib.AsyncExitStack() as stack:
                 entering = stack.enter_async_context(self.target(info))
                 target = await in_time(entering, *answer.limit(), self.label)
-                reply = await stack.enter_async_context(self._ask_for(http, target, answer))
+                reply = await stack.enter_async_context(
+                    self._ask_for(prepared.http, target, answer)
+                )
                 while not answer.ended:
                     within, phase = answer.limit()
                     events = answer.receive(await reply.read(within=within, phase=phase))
@@ -252,37 +256,6 @@ class ServiceProvider(LifecycleMixin):
             if failure is error:
                 raise
             raise failure from error
-
-    def _render(self, request: AnyRequest, info: ModelInfo, *, streaming: bool) -> HTTPRequest:
-        """Write the request, after a look at whether the model can do what it asks.
-
-        Raises:
-            CapabilityNotSupported: it is known that it cannot.
-        """
-        refuse(request, info, label=self.label, service=self.id)
-        if isinstance(request, CompletionRequest):
-            request = self.adapt(request, info)
-        words = {**self.config.custom_params, **request.words_for(self.options_type)}
-        model = self.call_name(info)
-        if isinstance(request, TextCompletionRequest):
-            return self.dialect.render_text(request, model=model, stream=streaming, words=words)
-        return self.dialect.render_chat(request, model=model, stream=streaming, words=words)
-
-    def _expect(self, answer: Answer, request: AnyRequest, info: ModelInfo) -> None:
-        def accept(answered: str) -> str | None:
-            if self.answers_as(info, answered):
-                return None
-            said = f"{self.label} answered with {answered!r} instead of {info.id!r}."
-            if request.on_mismatch == "label":
-                return said
-            raise ModelMismatch(said, hint="See: patinox models")
-
-        thinks = info.capabilities.supports_thinking
-        answer.expect(
-            self.dialect.decoder(request, thinks=thinks),
-            model=info.id,
-            accept=accept,
-        )
 
     @contextlib.asynccontextmanager
     async def _ask_for(

@@ -52,7 +52,13 @@ class ChatDecoder(Protocol):
 
 
 class Dialect(Protocol):
-    """The wire language of a family of servers, free of I/O."""
+    """The wire language of a family of servers, free of I/O.
+
+    Attributes:
+        image_types: media types of the pictures that the servers take.
+    """
+
+    image_types: frozenset[str]
 
     def render_chat(
         self, request: CompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]

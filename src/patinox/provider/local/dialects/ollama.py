@@ -10,7 +10,12 @@ from typing import Any
 
 import msgspec
 
-from patinox.provider.errors import AuthenticationError, InvalidRequest, ProviderError
+from patinox.provider.errors import (
+    AuthenticationError,
+    CapabilityNotSupported,
+    InvalidRequest,
+    ProviderError,
+)
 from patinox.provider.local.dialects.base import embedding_response, sampling
 from patinox.provider.local.dialects.faults import classify
 from patinox.provider.local.dialects.ollama_reply import RULES, OllamaDecoder, Vectors
@@ -55,6 +60,8 @@ _SAMPLING = {
 class OllamaDialect:
     """Requests into Ollama's words, its words into events."""
 
+    image_types = frozenset({"image/png", "image/jpeg", "image/webp"})
+
     def render_chat(
         self, request: CompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
     ) -> HTTPRequest:
@@ -65,6 +72,15 @@ class OllamaDialect:
         words = dict(words)
         if request.think is not None:
             words["think"] = request.think
+        if request.schema is not None:
+            words["format"] = request.schema.schema
+        if request.tools and request.tool_choice != "none":
+            if request.tool_choice not in {None, "auto"}:
+                raise CapabilityNotSupported(
+                    "Ollama cannot be made to call a tool: it lets the model decide.",
+                    hint="Use `tool_choice` auto or none.",
+                )
+            words["tools"] = [tool.definition for tool in request.tools]
         return _render("/api/chat", request, asked, model=model, stream=stream, words=words)
 
     def render_text(
@@ -130,6 +146,8 @@ def _render(
 
 def _render_message(message: CompletionMessage) -> dict[str, object]:
     rendered: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.parts:
+        rendered["images"] = [image.base64 for image in message.images]
     if message.reasoning:
         rendered["thinking"] = message.reasoning
     if message.tool_calls:

@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 
 from patinox.provider.errors import CapabilityNotSupported, ProviderError
+from patinox.provider.images import Image
 from patinox.provider.local.dialects.base import ChatDecoder, embedding_response, sampling
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, UsageTold, usage_of
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import decode_leniently
+from patinox.provider.schema import OutputSchema
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -76,6 +78,9 @@ class OpenAIDialect:
 
     """
 
+    # What LM Studio takes, and what llama.cpp surely does.
+    image_types = frozenset({"image/png", "image/jpeg"})
+
     def __init__(
         self,
         *,
@@ -100,6 +105,9 @@ class OpenAIDialect:
         body["messages"] = [_render_message(message) for message in request.messages]
         if request.think is not None:
             body |= self._think(request.think)
+        if request.schema is not None:
+            body["response_format"] = _response_format(request.schema)
+        body |= _tools(request)
         return json_request("POST", "/v1/chat/completions", body)
 
     def render_text(
@@ -160,8 +168,32 @@ class OpenAIDialect:
         return body
 
 
+def _response_format(schema: OutputSchema[Any]) -> dict[str, object]:
+    described = {"name": schema.name, "schema": schema.schema, "strict": True}
+    return {"type": "json_schema", "json_schema": described}
+
+
+def _tools(request: CompletionRequest) -> dict[str, object]:
+    """Offer the tools; to force one, offer it alone: no server here takes a tool by its name."""
+    choice = request.tool_choice
+    if choice == "none" or not request.tools:
+        return {}  # servers leave tools that must not be called in the prompt, and models call them
+    named = [tool for tool in request.tools if tool.name == choice]
+    said: dict[str, object] = {"tools": [tool.definition for tool in named or request.tools]}
+    if choice is not None:
+        said["tool_choice"] = "required" if named else choice
+    return said
+
+
+def _render_part(part: str | Image) -> dict[str, object]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image_url", "image_url": {"url": part.data_url}}
+
+
 def _render_message(message: CompletionMessage) -> dict[str, object]:
-    rendered: dict[str, object] = {"role": message.role, "content": message.content}
+    content = [_render_part(part) for part in message.parts] or message.content
+    rendered: dict[str, object] = {"role": message.role, "content": content}
     if message.tool_calls:
         rendered["tool_calls"] = [
             {
