@@ -94,14 +94,13 @@ FAULTS = [
 ]
 
 
-def probed(info: ServiceInfo, *, now: float = 100, took: float = 0.1) -> ServiceInfo:
+def probed(info: ServiceInfo, *, now: float = 100) -> ServiceInfo:
     """Begin a probe that is answered at once."""
     return health.seen_alive(
         info,
         health.begin_probe(info),
         HERE,
         now=now,
-        response_time=took,
         models=("a", "b"),
         loaded=("b",),
     )
@@ -141,16 +140,8 @@ def test_an_answer_makes_a_service_available() -> None:
     assert down.status is DOWN
     up = probed(down)
     assert (up.status, up.detail, up.consecutive_failures) == (UP, None, 0)
-    assert (up.models, up.loaded, up.metrics.model_count) == (("a", "b"), ("b",), 2)
+    assert (up.models, up.loaded) == (("a", "b"), ("b",))
     assert (up.last_health_check, up.next_check) == (100, 105)
-
-
-def test_the_mean_time_is_over_all_probes() -> None:
-    info, times = NEW, [0.1, 0.3, 0.8, 0.0]
-    for took in times:
-        info = probed(info, took=took)
-    assert info.metrics.probes == 4
-    assert info.metrics.avg_response_time == pytest.approx(sum(times) / 4)
 
 
 def test_a_service_is_degraded_until_it_has_failed_too_often() -> None:
@@ -371,9 +362,7 @@ def test_what_was_begun_before_it_went_down_changes_nothing_any_more() -> None:
     down = asked(up, REFUSED, now=101)
     late = health.seen_request(down, early, HERE, None, now=102, at=0)
     assert replace(late, metrics=down.metrics) == down
-    assert (
-        health.seen_alive(down, probe, HERE, now=102, response_time=1, models=(), loaded=()) is down
-    )
+    assert health.seen_alive(down, probe, HERE, now=102, models=(), loaded=()) is down
     assert health.seen_failing(down, probe, HERE, BROKEN, now=102) is down
 
 

@@ -98,9 +98,7 @@ class HealthMachine(RuleBasedStateMachine):
     def probe_answered(self, ticket: health.Ticket) -> None:
         before, now, rules = self.info, self.now, self.judges()
         self.does(
-            lambda info, _: health.seen_alive(
-                info, ticket, rules, now=now, response_time=0.1, models=(), loaded=()
-            )
+            lambda info, _: health.seen_alive(info, ticket, rules, now=now, models=(), loaded=())
         )
         if self.is_late(ticket, before):
             assert self.info is before
@@ -158,7 +156,6 @@ class HealthMachine(RuleBasedStateMachine):
             health.begin_probe(self.info),
             self.judges(),
             now=later,
-            response_time=0.1,
             models=(),
             loaded=(),
         )

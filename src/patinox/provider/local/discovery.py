@@ -15,6 +15,7 @@ from patinox.provider.local.endpoint import Endpoint
 from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.local.health import begin_probe
+from patinox.provider.local.observers import NOBODY, Observers
 from patinox.provider.local.probing import Finding, Place, Proof, look_at, proven, usual_endpoints
 from patinox.provider.local.registry import service, services
 from patinox.provider.local.service import ServiceProvider
@@ -37,6 +38,7 @@ class ServiceDiscovery:
         clock: Clock = time.monotonic,
         wall_clock: Clock = time.time,  # noqa: TID251  a date for people, never a duration
         rng: random.Random | None = None,
+        observers: Observers = NOBODY,
     ) -> None:
         """Make it without any I/O.
 
@@ -46,6 +48,7 @@ class ServiceDiscovery:
             clock: monotonic seconds.
             wall_clock: Unix seconds, for dates that people see.
             rng: randomness of the pauses between probes.
+            observers: who is told of probes and changes.
 
         """
         self.config = config or LocalProviderConfig()
@@ -58,6 +61,7 @@ class ServiceDiscovery:
             clock=clock,
             wall_clock=wall_clock,
             rng=rng,
+            observers=observers,
         )
         self._names: dict[tuple[str, Endpoint], str] = {}
         self._findings: tuple[Finding, ...] = ()
@@ -220,6 +224,7 @@ class ServiceDiscovery:
         # One that is not found now stays, and its state tells what became of it.
         missing = [known for name, known in before.items() if name not in after]
         self.watch.known = after | {known.info.id: known for known in missing}
+        self.watch.tell_changes(*after)
         for known in missing:
             gone = self._gone(known, findings)
             if gone is None:

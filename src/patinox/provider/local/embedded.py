@@ -30,6 +30,7 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import ServiceError, ServiceTimeout
+from patinox.provider.local.events import Server
 from patinox.provider.local.facts import capabilities, state
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
@@ -67,6 +68,11 @@ class EmbeddedProvider(ServiceProvider):
     def options_type(self) -> str:
         """The kind of `ServiceOptions` that it takes: it is llama.cpp's server."""
         return "llamacpp"
+
+    @property
+    def server(self) -> Server:
+        """Who it is, for observers: no server."""
+        return Server(self.id, self.service_type)
 
     @property
     def address(self) -> str:

@@ -112,34 +112,24 @@ def begin_probe(info: ServiceInfo) -> Ticket:
 # Ending.
 
 
-def seen_alive(  # each is one fact of the answer
+def seen_alive(
     info: ServiceInfo,
     ticket: Ticket,
     rules: Rules,
     *,
     now: float,
-    response_time: float,
     models: tuple[str, ...],
     loaded: tuple[str, ...],
 ) -> ServiceInfo:
-    """Note a probe that was answered well, `response_time` seconds after it was sent."""
+    """Note a probe that was answered well."""
     if _late(info, ticket):
         return info
-    metrics = info.metrics
-    probes = metrics.probes + 1
-    before = metrics.avg_response_time or 0.0
     info = replace(
         info,
         models=models,
         loaded=loaded,
         last_health_check=now,
         next_check=now + rules.config.interval,
-        metrics=replace(
-            metrics,
-            probes=probes,
-            avg_response_time=before + (response_time - before) / probes,
-            model_count=len(models),
-        ),
     )
     return _recovered(info, rules.config, now)
 

@@ -25,6 +25,7 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
+from patinox.provider.local.events import Server
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.preflight import Prompt, refuse, said_in, schema_in
@@ -58,7 +59,11 @@ MAX_VECTORS = 2**28
 
 
 class ServiceProvider(LifecycleMixin):
-    """A `ModelProvider` for one service; use it as a context manager, or call `aclose`."""
+    """A `ModelProvider` for one service; use it as a context manager, or call `aclose`.
+
+    Attributes:
+        skipped_entries: entries of the server's lists that could not be read, so far.
+    """
 
     dialect: ClassVar[Dialect]
     cuts_prompts: ClassVar[bool] = True
@@ -96,6 +101,7 @@ class ServiceProvider(LifecycleMixin):
         self.endpoint = endpoint.addresses()[0]
         self.config = config or ServiceConfig()
         self.id = service_id or self.service_type
+        self.skipped_entries = 0
         self._own_transport = transport is None
         self._transport = transport or Transport()
         self._clock = clock
@@ -124,6 +130,11 @@ class ServiceProvider(LifecycleMixin):
         await self._catalog.aclose()
         if self._own_transport:
             await self._transport.aclose()
+
+    @property
+    def server(self) -> Server:
+        """Who it is, for observers."""
+        return Server(self.id, self.service_type, self.endpoint.host, self.endpoint.port)
 
     @property
     def address(self) -> str:
@@ -411,7 +422,9 @@ class ServiceProvider(LifecycleMixin):
         Raises:
             ParseError: all of them are bad.
         """
-        return decode_entries(items, kind, what=self._reply_to(request), at=at)
+        good = decode_entries(items, kind, what=self._reply_to(request), at=at)
+        self.skipped_entries += len(items) - len(good)
+        return good
 
     def _reply_to(self, request: HTTPRequest) -> str:
         return f"The reply of {self.label} to {request.method} {request.path}"

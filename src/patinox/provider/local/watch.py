@@ -17,12 +17,21 @@ from msgspec.structs import replace
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local import health
+from patinox.provider.local.accounts import is_breach
 from patinox.provider.local.config import HealthCheckConfig
+from patinox.provider.local.events import (
+    Outcome,
+    ServiceChanged,
+    ServiceProbed,
+    error_name,
+)
 from patinox.provider.local.flight import Flights, SingleFlight
+from patinox.provider.local.observers import NOBODY, Observers
 from patinox.provider.local.routing import Speeds
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec
-from patinox.provider.local.types import ServiceInfo
+from patinox.provider.local.tally import tally
+from patinox.provider.local.types import ServiceInfo, ServiceStatus
 
 # The shortest pause between two rounds of probes, and the least time for one of them, in seconds.
 LEAST = 0.05
@@ -57,6 +66,7 @@ class Watch:
         wall_clock: Clock = time.time,  # noqa: TID251  a date for people, never a duration
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        observers: Observers = NOBODY,
     ) -> None:
         """Make it without any I/O.
 
@@ -67,6 +77,7 @@ class Watch:
             wall_clock: Unix seconds, for dates that people see.
             rng: randomness of the pauses between probes.
             sleep: waits for so many seconds.
+            observers: who is told of probes and changes.
 
         """
         self.known: dict[str, Known] = {}
@@ -77,6 +88,8 @@ class Watch:
         self._wall = wall_clock
         self._random = rng or random.Random()  # noqa: S311  pauses, not secrets
         self._sleep = sleep
+        self._observers = observers
+        self._told = dict[str, ServiceInfo]()
         self._monitor: asyncio.Task[None] | None = None
         self._probes = Flights[None]()
         self._refresh = SingleFlight(self.check_due)
@@ -138,26 +151,35 @@ class Watch:
     async def _probe(self, name: str, within: float) -> None:
         known = self.known[name]
         ticket = health.begin_probe(known.info)
-        started = self._clock()
+        started, skipped = self._clock(), known.provider.skipped_entries
         try:
             async with asyncio.timeout(within):
                 await self._prove(known)
                 survey = await known.provider.survey()
         except TimeoutError:
-            self.failed(ticket, ProviderError("It did not list its models in time."))
+            self._unanswered(ticket, started, ProviderError("It did not list its models in time."))
         except ProviderError as error:
-            self.failed(ticket, error)
+            self._unanswered(ticket, started, error)
         except Exception as error:  # noqa: BLE001  a plugin's fault must not end the watch
             what = f"{type(error).__name__} in the code of {known.info.label}: {error}"
-            self.failed(ticket, ProviderError(what))
+            self._unanswered(ticket, started, ProviderError(what))
         else:
             now = self._clock()
+            self._note(
+                name,
+                ServiceProbed(
+                    server=known.provider.server,
+                    outcome=Outcome.SUCCESS,
+                    seconds=now - started,
+                    models=len(survey.models),
+                    skipped=known.provider.skipped_entries - skipped,
+                ),
+            )
             info = health.seen_alive(
                 self.known[name].info,
                 ticket,
                 self._rules(known),
                 now=now,
-                response_time=now - started,
                 models=survey.models,
                 loaded=survey.loaded,
             )
@@ -166,6 +188,19 @@ class Watch:
             self._take(
                 replace(info, version=version, version_inferred=inferred or info.version_inferred)
             )
+
+    def _unanswered(self, ticket: health.Ticket, started: float, error: ProviderError) -> None:
+        self._note(
+            ticket.service,
+            ServiceProbed(
+                server=self.known[ticket.service].provider.server,
+                outcome=Outcome.ERROR,
+                error=error_name(error),
+                seconds=self._clock() - started,
+                breach=is_breach(error),
+            ),
+        )
+        self.failed(ticket, error)
 
     async def _go_on(self) -> None:
         while True:
@@ -233,7 +268,30 @@ class Watch:
     def _take(self, info: ServiceInfo) -> ServiceInfo:
         """Replace what is known of a service: the one place where that is done."""
         self.known[info.id] = replace(self.known[info.id], info=info)
+        self.tell_changes(info.id)
         return info
+
+    def _note(self, name: str, event: ServiceProbed) -> None:
+        """Count what happened to a service, and tell it."""
+        info = self.known[name].info
+        metrics = tally(info.metrics, event, at=self._wall())
+        self._take(replace(info, metrics=metrics))
+        self._observers.tell(event)
+
+    def tell_changes(self, *names: str) -> None:
+        """Tell of those of these services whose state is another than was told before."""
+        if not self._observers:
+            return
+        for name in names:
+            known = self.known[name]
+            told, self._told[name] = self._told.get(name), known.info
+            before = told.status if told else ServiceStatus.UNKNOWN
+            opened = known.info.breaker.opened > (told.breaker.opened if told else 0)
+            if told is None or opened or before is not known.info.status:
+                server, after = known.provider.server, known.info.status
+                self._observers.tell(
+                    ServiceChanged(server=server, before=before, after=after, opened=opened)
+                )
 
     def _rules(self, known: Known) -> health.Rules:
         local = known.provider.endpoint.is_loopback
