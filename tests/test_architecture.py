@@ -25,8 +25,8 @@ FLOORS = """
     local/configfile local/variables local/environment
     local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/catalog local/observers local/accounts local/tally
-    local/lifecycle local/spec local/nearest local/preflight local/prepare local/service \
-        local/answer
+    local/lifecycle local/spec local/nearest local/preflight local/prepare \
+        local/vectors local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp | local/embedded
     local/registry local/probing

@@ -1,4 +1,7 @@
+import base64
 import ctypes
+import math
+import struct
 import sys
 from array import array
 from collections.abc import Sequence
@@ -98,3 +101,39 @@ def test_numpy_is_handed_the_memory_itself() -> None:
     assert list(seen) == [1, 2, 3, 4, 5, 6]
     data[5] = 9
     assert seen[5] == 9
+
+
+def test_rows_of_base64_become_one_block() -> None:
+    rows = [base64.b64encode(struct.pack("<2f", *row)).decode() for row in [(1.0, 2.0), (0.5, -4)]]
+    assert EmbeddingMatrix.from_base64(rows) == EmbeddingMatrix.from_rows([[1, 2], [0.5, -4]])
+    assert EmbeddingMatrix.from_base64([]).dimensions == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (["!!"], "not base64 of 32-bit floats"),
+        (["AAA="], "not base64 of 32-bit floats"),
+        (["AAAAAA==", "AAAAAAAAAAA="], "rows of 4 to 8 bytes"),
+    ],
+)
+def test_rows_that_are_no_base64_of_equal_length_are_refused(rows: list[str], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        EmbeddingMatrix.from_base64(rows)
+
+
+def test_matrices_are_put_below_one_another() -> None:
+    parts = [EmbeddingMatrix.from_rows([[1, 2], [3, 4]]), EmbeddingMatrix.from_rows([[5, 6]])]
+    assert EmbeddingMatrix.joined(parts).tolist() == [[1, 2], [3, 4], [5, 6]]
+    with pytest.raises(ValueError, match="rows of 2, 1 numbers"):
+        EmbeddingMatrix.joined([parts[0], EmbeddingMatrix.from_rows([[1]])])
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=20))
+def test_what_is_no_finite_number_is_seen_wherever_it_stands(row: list[float]) -> None:
+    assert EmbeddingMatrix.from_rows([row]).is_finite == all(map(math.isfinite, row))
+
+
+def test_vectors_of_length_one_are_normalized() -> None:
+    assert EmbeddingMatrix.from_rows([[0.6, 0.8], [1, 0]]).is_normalized
+    assert not EmbeddingMatrix.from_rows([[0.6, 0.8], [1, 1]]).is_normalized

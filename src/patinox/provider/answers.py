@@ -130,11 +130,16 @@ class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         embeddings: one row for each text.
-        normalized: whether the rows have length 1; `None` for an empty reply.
+        warnings: what is not as the request wants it, each in a line.
     """
 
     model: str
     service: str | None = None
     embeddings: EmbeddingMatrix
     usage: Usage = Usage()
-    normalized: bool | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def normalized(self) -> bool:
+        """Whether each row has length 1."""
+        return self.embeddings.is_normalized

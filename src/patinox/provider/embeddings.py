@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import functools
+import math
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
+
+_TOLERANCE = 1e-3
+# Of a 32-bit float: the bits of the exponent, all set in what is no finite number; its lowest bit.
+_EXPONENT, _LOWEST, _SIGN = 0x7F800000, 0x00800000, 0x80000000
 
 
 class EmbeddingMatrix(Sequence[list[float]]):
@@ -46,6 +53,56 @@ class EmbeddingMatrix(Sequence[list[float]]):
             msg = f"rows of {min(lengths)} to {max(lengths)} numbers do not make a matrix"
             raise ValueError(msg)
         return cls(data, rows=len(lengths))
+
+    @classmethod
+    def from_base64(cls, rows: Iterable[str]) -> EmbeddingMatrix:
+        """Decode rows that are base64 of little-endian 32-bit floats into one block.
+
+        Raises:
+            ValueError: one is not, or the rows are not equally long.
+        """
+        data: array[float] = array("f")
+        try:
+            blocks = [base64.b64decode(row, validate=True) for row in rows]
+            data.frombytes(b"".join(blocks))
+        except ValueError as error:
+            msg = f"a row is not base64 of 32-bit floats: {error}"
+            raise ValueError(msg) from error
+        if len({len(block) for block in blocks}) > 1:
+            msg = f"rows of {min(map(len, blocks))} to {max(map(len, blocks))} bytes"
+            raise ValueError(msg)
+        if sys.byteorder == "big":
+            data.byteswap()
+        return cls(data, rows=len(blocks))
+
+    @classmethod
+    def joined(cls, matrices: Sequence[EmbeddingMatrix]) -> EmbeddingMatrix:
+        """Put matrices below one another.
+
+        Raises:
+            ValueError: their rows are not equally long.
+        """
+        if len({matrix.dimensions for matrix in matrices}) > 1:
+            msg = f"rows of {', '.join(str(matrix.dimensions) for matrix in matrices)} numbers"
+            raise ValueError(msg)
+        data: array[float] = array("f")
+        for matrix in matrices:
+            data += matrix._data  # noqa: SLF001  of our own kind
+        return cls(data, rows=sum(map(len, matrices)))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one: neither infinite nor NaN."""
+        # Looking at each in Python would take longer than all the rest of an answer.
+        size = len(self._data)
+        exponent, lowest, sign = _masks(size)
+        bits = int.from_bytes(self._data.tobytes(), sys.byteorder)
+        return not ((bits & exponent) + lowest) & sign
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether every row has length 1, as vectors have that are compared by their angle."""
+        return all(abs(math.hypot(*row) - 1) < _TOLERANCE for row in self)
 
     @property
     def dimensions(self) -> int:
@@ -106,3 +163,10 @@ class EmbeddingMatrix(Sequence[list[float]]):
     def _row(self, number: int) -> list[float]:
         start = number * self._dimensions
         return self._data[start : start + self._dimensions].tolist()
+
+
+@functools.lru_cache(maxsize=8)
+def _masks(size: int) -> tuple[int, int, int]:
+    """Repeat the masks of one float for `size` of them."""
+    ones = int.from_bytes(b"\x01\x00\x00\x00" * size, "little")
+    return _EXPONENT * ones, _LOWEST * ones, _SIGN * ones

@@ -427,9 +427,12 @@ async def test_vectors_are_not_counted_since_it_always_says_none() -> None:
     ("body", "said"),
     [
         (b'{"data":[]}', "0 vectors for 2 texts"),
-        (b'{"data":[{"embedding":[1.0],"index":0},{"embedding":[1.0,2.0],"index":1}]}', "lengths"),
+        (
+            b'{"data":[{"embedding":[1.0],"index":0},{"embedding":[1.0,2.0],"index":1}]}',
+            "no matrix",
+        ),
         (b'{"data":[{"embedding":[],"index":0},{"embedding":[],"index":1}]}', "empty"),
-        (b'{"data":[{"embedding":"!!","index":0}]}', "base64"),
+        (b'{"data":[{"embedding":"!!","index":0},{"embedding":"!!","index":1}]}', "base64"),
         (b"[]", "/v1/embeddings"),
         (b'{"error":"Unexpected endpoint or method. (POST /v1/embeddings)"}', "contract"),
     ],

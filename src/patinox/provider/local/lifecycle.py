@@ -263,7 +263,8 @@ class LifecycleMixin(ABC):
         """Send a request that is answered in one piece, `within` seconds: that limit's `phase`."""
 
     @abstractmethod
-    def _make_discreet(self, error: ProviderError) -> None: ...
+    def make_discreet(self, error: ProviderError) -> None:
+        """Take out of an error what the server repeats of the key."""
 
     # How it is done.
 
@@ -347,6 +348,6 @@ class LifecycleMixin(ABC):
         try:
             yield
         except ProviderError as error:
-            self._make_discreet(error)
+            self.make_discreet(error)
             error.service = error.service or self.id
             raise

@@ -79,6 +79,7 @@ class LMStudioProvider(LMStudioLifecycle):
     label: ClassVar[str] = "LM Studio"
     dialect: ClassVar[Dialect] = OpenAIDialect(rules=RULES, counts_embedding_tokens=False)
     default_port: ClassVar[int] = 1234
+    cuts_texts: ClassVar[bool] = True
 
     @property
     def inferred_version(self) -> str | None:

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.errors import CloudModelRefused, ProviderError
@@ -28,10 +27,11 @@ from patinox.provider.local.errors import ParseError
 from patinox.provider.local.events import Server
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.nearest import model_not_found
-from patinox.provider.local.preflight import Prompt, refuse, said_in, schema_in
+from patinox.provider.local.preflight import Prompt, said_in, schema_in
 from patinox.provider.local.prepare import prepare
 from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
+from patinox.provider.local.vectors import embed
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_entries, decode_leniently
 from patinox.provider.types import (
@@ -53,9 +53,6 @@ T = TypeVar("T")
 
 # How long the end of a body may take after the answer's end, before the connection is closed.
 DRAIN = 0.1
-# Bytes that a reply may have for each vector in it, and for all of them.
-PER_VECTOR = 2**16
-MAX_VECTORS = 2**28
 
 
 class ServiceProvider(LifecycleMixin):
@@ -66,7 +63,9 @@ class ServiceProvider(LifecycleMixin):
     """
 
     dialect: ClassVar[Dialect]
+    # Whether what is too long for the context is cut in silence.
     cuts_prompts: ClassVar[bool] = True
+    cuts_texts: ClassVar[bool] = False
     default_port: ClassVar[int] = 80
 
     @property
@@ -262,7 +261,7 @@ class ServiceProvider(LifecycleMixin):
                         raise answer.error
                 await reply.drain(within=DRAIN)
         except ProviderError as error:
-            self._make_discreet(error, said_in(request))
+            self.make_discreet(error, said_in(request))
             failure = answer.failed(error)
             if failure is error:
                 raise
@@ -287,41 +286,13 @@ class ServiceProvider(LifecycleMixin):
             yield reply
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
-        """Turn texts into vectors.
+        """Turn texts into vectors; many are sent in several requests.
 
         Raises:
             CapabilityNotSupported: the model is known to make no vectors.
             ProviderError: see `patinox.provider.local.errors`.
         """
-        request = checked(request, EmbeddingRequest)
-        within, phase = request.timeout or self.config.timeout, "total"
-        if within is None:
-            within, phase = self.config.deadlines.embed + len(request.input), "embed"
-        end = self._clock() + within
-        try:
-            info = await in_time(self.resolve(request.model), within, phase, self.label)
-            refuse(request, info, label=self.label, service=self.id)
-            http = self.dialect.render_embed(
-                request, model=self.call_name(info), words=self.config.custom_params
-            )
-            async with contextlib.AsyncExitStack() as stack:
-                entering = stack.enter_async_context(self.target(info))
-                target = await in_time(entering, end - self._clock(), phase, self.label)
-                reply = await self.send(
-                    http,
-                    within=end - self._clock(),
-                    phase=phase,
-                    target=target,
-                    budget=max(MAX_REPLY, min(len(request.input) * PER_VECTOR, MAX_VECTORS)),
-                )
-            response = self._read(
-                reply, lambda good: self.dialect.parse_embed(good, count=len(request.input))
-            )
-        except ProviderError as error:
-            self._make_discreet(error, request.input)
-            error.service = error.service or self.id
-            raise
-        return replace(response, service=self.id, model=response.model or info.id)
+        return await embed(self, checked(request, EmbeddingRequest), self._clock)
 
     # Finding a model.
 
@@ -409,9 +380,9 @@ class ServiceProvider(LifecycleMixin):
         what = self._reply_to(request)
         reply = await self.send(request)
         try:
-            return self._read(reply, lambda good: decode_leniently(good.body, kind, what=what))
+            return self.read(reply, lambda good: decode_leniently(good.body, kind, what=what))
         except ProviderError as error:
-            self._make_discreet(error)
+            self.make_discreet(error)
             raise
 
     def entries(
@@ -429,13 +400,13 @@ class ServiceProvider(LifecycleMixin):
     def _reply_to(self, request: HTTPRequest) -> str:
         return f"The reply of {self.label} to {request.method} {request.path}"
 
-    def _make_discreet(self, error: ProviderError, said: Iterable[str] = ()) -> None:
+    def make_discreet(self, error: ProviderError, said: Iterable[str] = ()) -> None:
         """Take out of an error what the server repeats of the key and of the request."""
         key = self.config.api_key.reveal() if self.config.api_key else ""
         error.message = discreet(error.message, key=key, said=said)
         error.args = (error.message,)
 
-    def _read(self, reply: HTTPReply, parse: Callable[[HTTPReply], T]) -> T:
+    def read(self, reply: HTTPReply, parse: Callable[[HTTPReply], T]) -> T:
         """Parse a reply; one that says it went well may still be an error (LM Studio)."""
         if not reply.ok:
             raise self.dialect.classify(reply)

@@ -415,7 +415,7 @@ def test_vectors_tell_whether_their_length_is_one(
     [
         ([[1.0]], 2, "1 vectors for 2 texts"),
         ([[1.0], [2.0]], 1, "2 vectors for 1 texts"),
-        ([[1.0], [1.0, 2.0]], 2, "different lengths: rows of 1 to 2"),
+        ([[1.0], [1.0, 2.0]], 2, "no matrix: rows of 1 to 2"),
         ([[], []], 2, "empty vectors"),
         ([[float("nan")]], 1, "infinite or none"),
         ([[1.0], [1e39]], 2, "infinite or none"),

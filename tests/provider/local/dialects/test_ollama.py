@@ -372,14 +372,16 @@ def test_arguments_that_are_no_object_are_the_callers_fault(arguments: str) -> N
 
 
 def test_a_text_that_is_too_long_to_embed_is_an_error_and_never_cut() -> None:
-    request = DIALECT.render_embed(EmbeddingRequest("x", ["a", "b"]), model="m", words={})
+    request = DIALECT.render_embed(
+        EmbeddingRequest("x", ["a", "b"]), model="m", words={}, room=None
+    )
     assert request.path == "/api/embed"
     assert body(request) == {"model": "m", "input": ["a", "b"], "truncate": False}
 
 
 def test_shorter_vectors_and_options_can_be_asked_for() -> None:
     request = DIALECT.render_embed(
-        EmbeddingRequest("x", "a", dimensions=8), model="m", words={"num_ctx": 512}
+        EmbeddingRequest("x", "a", dimensions=8), model="m", words={"num_ctx": 512}, room=4096
     )
     assert body(request)["dimensions"] == 8
     assert body(request)["options"] == {"num_ctx": 512}

@@ -495,10 +495,12 @@ def test_a_conversation_with_tools_is_written_with_arguments_as_text() -> None:
 
 def test_vectors_are_asked_for_as_the_server_can() -> None:
     request = EmbeddingRequest("x", ["a", "b"])
-    plain = DIALECT.render_embed(request, model="m", words={"ttl": 1})
+    plain = DIALECT.render_embed(request, model="m", words={"ttl": 1}, room=None)
     assert plain.path == "/v1/embeddings"
     assert body(plain) == {"model": "m", "input": ["a", "b"], "ttl": 1}
-    fast = LLAMACPP.render_embed(EmbeddingRequest("x", "a", dimensions=8), model="m", words={})
+    fast = LLAMACPP.render_embed(
+        EmbeddingRequest("x", "a", dimensions=8), model="m", words={}, room=None
+    )
     assert body(fast) == {
         "model": "m",
         "input": ["a"],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +23,6 @@ from patinox.provider.types import (
     Usage,
 )
 
-_NORM_TOLERANCE = 1e-3
 # Beyond these a count is no count, and a duration is no duration.
 _MOST = 2**63
 _NANOSECOND = 1e-9
@@ -81,9 +79,9 @@ class Dialect(Protocol):
         ...
 
     def render_embed(
-        self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any]
+        self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any], room: int | None
     ) -> HTTPRequest:
-        """Write the request for vectors by `model`."""
+        """Write the request for vectors by `model`, whose context is `room` tokens if known."""
         ...
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
@@ -154,9 +152,11 @@ def speed(tokens: int | None, duration: float | None) -> float | None:
 
 
 def embedding_response(
-    rows: list[list[float]], *, count: int, model: str, usage: Usage
+    rows: Sequence[list[float] | str], *, count: int, model: str, usage: Usage
 ) -> EmbeddingResponse:
-    """Make a response of vectors, checked to be as many as the texts, equally long and finite.
+    """Make a response of vectors, which are numbers or base64 of 32-bit floats.
+
+    They are checked to be as many as the texts, equally long and finite.
 
     Raises:
         ParseError: they are not.
@@ -165,19 +165,26 @@ def embedding_response(
         msg = f"The server sent {len(rows)} vectors for {count} texts."
         raise ParseError(msg)
     try:
-        matrix = EmbeddingMatrix.from_rows(rows)
-    except ValueError as error:
-        msg = f"The server sent vectors of different lengths: {error}."
+        matrix = _matrix(rows)
+    except (ValueError, OverflowError) as error:
+        msg = f"The server sent vectors that make no matrix: {error}."
         raise ParseError(msg) from error
     if not matrix.dimensions:
         msg = "The server sent empty vectors."
         raise ParseError(msg)
-    squares = [sum(number * number for number in row) for row in matrix]
-    if not all(map(math.isfinite, squares)):
+    if not matrix.is_finite:
         msg = "The server sent vectors with numbers that are infinite or none at all."
         raise ParseError(msg)
-    normalized = all(abs(square - 1) < _NORM_TOLERANCE for square in squares)
-    return EmbeddingResponse(model=model, embeddings=matrix, usage=usage, normalized=normalized)
+    return EmbeddingResponse(model=model, embeddings=matrix, usage=usage)
+
+
+def _matrix(rows: Sequence[list[float] | str]) -> EmbeddingMatrix:
+    encoded = [row for row in rows if isinstance(row, str)]
+    if len(encoded) == len(rows):
+        return EmbeddingMatrix.from_base64(encoded)
+    return EmbeddingMatrix.from_rows(
+        EmbeddingMatrix.from_base64([row])[0] if isinstance(row, str) else row for row in rows
+    )
 
 
 def total(first: int | None, second: int | None) -> int | None:

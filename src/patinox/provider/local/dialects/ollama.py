@@ -5,7 +5,7 @@ https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from patinox.provider.errors import (
 from patinox.provider.local.dialects.base import embedding_response, sampling
 from patinox.provider.local.dialects.faults import classify
 from patinox.provider.local.dialects.ollama_reply import RULES, OllamaDecoder, Vectors
+from patinox.provider.local.dialects.openai_reply import parse_vectors
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import decode_leniently
 from patinox.provider.types import (
@@ -43,6 +44,9 @@ _TOP_LEVEL = (
     "top_logprobs",
     "truncate",
 )
+_SPECIAL_TOKENS = 8
+# So near to its beginning a reply has the key that tells its kind.
+_HEAD = 600
 _SAMPLING = {
     "temperature": "temperature",
     "max_tokens": "num_predict",
@@ -96,22 +100,29 @@ class OllamaDialect:
         return OllamaDecoder(thinks=thinks, plain=isinstance(request, TextCompletionRequest))
 
     def render_embed(
-        self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any]
+        self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any], room: int | None
     ) -> HTTPRequest:
-        """Write a request to `/api/embed`; a text that is too long is an error, never cut."""
-        body: dict[str, object] = {
-            "model": model,
-            "input": list(request.input),
-            "truncate": False,
-        }
+        """Write a request to `/api/embed`, where a text that is too long is an error.
+
+        Texts that cannot be too long are sent to `/v1/embeddings`, which would cut such a text in
+        silence and takes no options, but can answer in base64: a tenth of the work.
+        """
+        body: dict[str, object] = {"model": model, "input": list(request.input)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        if words:
-            body["options"] = dict(words)
+        if not words and room is not None and _surely_fit(request.input, room):
+            return json_request("POST", "/v1/embeddings", {**body, "encoding_format": "base64"})
+        options = dict(words)
+        body |= {"truncate": False}
+        body |= {field: options.pop(field) for field in _TOP_LEVEL if field in options}
+        if options:
+            body["options"] = options
         return json_request("POST", "/api/embed", body)
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
-        """Read the reply of `/api/embed`; raises `ParseError`."""
+        """Read the reply of `/api/embed` or `/v1/embeddings`; raises `ParseError`."""
+        if b'"embeddings"' not in reply.body[:_HEAD]:
+            return parse_vectors(reply, count=count)
         vectors = decode_leniently(reply.body, Vectors, what="The reply to /api/embed")
         tokens = vectors.prompt_eval_count
         usage = Usage(prompt_tokens=tokens, total_tokens=tokens)
@@ -123,6 +134,11 @@ class OllamaDialect:
         if isinstance(error, AuthenticationError) and b"signin_url" in reply.body:
             error.hint = "Sign in with: ollama signin"
         return error
+
+
+def _surely_fit(texts: Sequence[str], room: int) -> bool:
+    """Tell whether no text can be longer than the context: a token has a byte at least."""
+    return all(len(text.encode("utf-8", "replace")) + _SPECIAL_TOKENS <= room for text in texts)
 
 
 def _render(

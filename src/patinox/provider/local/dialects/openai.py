@@ -6,21 +6,15 @@ https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from patinox.provider.errors import CapabilityNotSupported, ProviderError
 from patinox.provider.images import Image
-from patinox.provider.local.dialects.base import ChatDecoder, embedding_response, sampling
+from patinox.provider.local.dialects.base import ChatDecoder, sampling
 from patinox.provider.local.dialects.faults import Rule, classify
-from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, UsageTold, usage_of
-from patinox.provider.local.errors import ParseError
+from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, parse_vectors
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import decode_leniently
 from patinox.provider.schema import OutputSchema
 from patinox.provider.types import (
     CompletionMessage,
@@ -29,7 +23,6 @@ from patinox.provider.types import (
     EmbeddingResponse,
     GenerationRequest,
     TextCompletionRequest,
-    Usage,
 )
 
 Think = Callable[[bool | str], Mapping[str, object]]
@@ -53,17 +46,6 @@ def reasoning_effort(think: bool | str) -> Mapping[str, object]:  # noqa: FBT001
     if think is True:
         return {}
     return {"reasoning_effort": think or "none"}
-
-
-class _Vector(msgspec.Struct):
-    embedding: list[float] | str
-    index: int = 0
-
-
-class _Vectors(msgspec.Struct):
-    data: list[_Vector]
-    model: str = ""
-    usage: UsageTold | None = None
 
 
 class OpenAIDialect:
@@ -131,7 +113,12 @@ class OpenAIDialect:
         return OpenAIDecoder(self._rules, thinks=thinks, plain=plain)
 
     def render_embed(
-        self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any]
+        self,
+        request: EmbeddingRequest,
+        *,
+        model: str,
+        words: Mapping[str, Any],
+        room: int | None,  # noqa: ARG002  these servers have one way
     ) -> HTTPRequest:
         """Write a request to `/v1/embeddings`."""
         body: dict[str, object] = {**words, "model": model, "input": list(request.input)}
@@ -143,10 +130,7 @@ class OpenAIDialect:
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
         """Read the reply of `/v1/embeddings`; raises `ParseError`."""
-        vectors = decode_leniently(reply.body, _Vectors, what="The reply to /v1/embeddings")
-        rows = [_floats(item) for item in sorted(vectors.data, key=lambda item: item.index)]
-        usage = usage_of(vectors.usage) if self._counts else Usage()
-        return embedding_response(rows, count=count, model=vectors.model, usage=usage)
+        return parse_vectors(reply, count=count, counted=self._counts)
 
     def classify(self, reply: HTTPReply) -> ProviderError:
         """Tell what an error of the server means."""
@@ -208,14 +192,3 @@ def _render_message(message: CompletionMessage) -> dict[str, object]:
     if message.name is not None:
         rendered["name"] = message.name
     return rendered
-
-
-def _floats(item: _Vector) -> list[float]:
-    if not isinstance(item.embedding, str):
-        return item.embedding
-    try:
-        data = base64.b64decode(item.embedding, validate=True)
-        return list(struct.unpack(f"<{len(data) // 4}f", data))
-    except (ValueError, struct.error) as error:
-        msg = f"A vector of the reply is not base64 of 32-bit floats: {error}."
-        raise ParseError(msg) from error

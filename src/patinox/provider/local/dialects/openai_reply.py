@@ -11,6 +11,7 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.dialects.base import (
     Logprob,
     arguments_text,
+    embedding_response,
     logprobs_delta,
     seconds,
     speed,
@@ -22,6 +23,7 @@ from patinox.provider.local.wire.http import HTTPReply
 from patinox.provider.local.wire.json import Count, decode_leniently, is_json
 from patinox.provider.local.wire.sse import ServerSentEvent, SSEDecoder
 from patinox.provider.types import (
+    EmbeddingResponse,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
@@ -288,3 +290,26 @@ def server_timings(timings: TimingsTold | None, stats: Stats | None = None) -> T
         tokens_per_second=rate,
         measured_by="server" if rate is not None else None,
     )
+
+
+class _Vector(msgspec.Struct):
+    embedding: list[float] | str
+    index: int = 0
+
+
+class _Vectors(msgspec.Struct):
+    data: list[_Vector]
+    model: str = ""
+    usage: UsageTold | None = None
+
+
+def parse_vectors(reply: HTTPReply, *, count: int, counted: bool = True) -> EmbeddingResponse:
+    """Read the reply of `/v1/embeddings`; without `counted` its usage means nothing.
+
+    Raises:
+        ParseError: it is not `count` vectors.
+    """
+    vectors = decode_leniently(reply.body, _Vectors, what="The reply to /v1/embeddings")
+    rows = [item.embedding for item in sorted(vectors.data, key=lambda item: item.index)]
+    usage = usage_of(vectors.usage) if counted else Usage()
+    return embedding_response(rows, count=count, model=vectors.model, usage=usage)

@@ -1,0 +1,136 @@
+"""Vectors from one service: many texts in several requests, put together in their order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from patinox.provider.embeddings import EmbeddingMatrix
+from patinox.provider.errors import ProviderError
+from patinox.provider.local.errors import ParseError
+from patinox.provider.local.preflight import refuse
+from patinox.provider.local.transport import MAX_REPLY, in_time
+from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, ModelInfo, Usage
+
+if TYPE_CHECKING:
+    from patinox.provider.local.service import ServiceProvider
+
+# Bytes that a reply may have for each vector in it, and for all of them.
+PER_VECTOR = 2**16
+MAX_VECTORS = 2**28
+# Bytes of text that are sent at once, whatever their number.
+MAX_TEXT = 2**20
+_BYTES_PER_TOKEN = 4
+
+
+async def embed(
+    service: ServiceProvider, request: EmbeddingRequest, clock: Callable[[], float]
+) -> EmbeddingResponse:
+    """Turn the texts of a request into vectors; see `ServiceProvider.embed`."""
+    within, phase = request.timeout or service.config.timeout, "total"
+    if within is None:
+        within, phase = service.config.deadlines.embed + len(request.input), "embed"
+    end = clock() + within
+    try:
+        info = await in_time(service.resolve(request.model), within, phase, service.label)
+        refuse(request, info, label=service.label, service=service.id)
+        responses = [
+            await _part(service, replace(request, input=texts), info, lambda: end - clock(), phase)
+            for texts in in_batches(request.input, request.batch_size)
+        ]
+        response = joined(responses)
+    except ProviderError as error:
+        service.make_discreet(error, request.input)
+        error.service = error.service or service.id
+        raise
+    return replace(
+        response,
+        service=service.id,
+        model=response.model or info.id,
+        warnings=_cut(request, info, service.label) if service.cuts_texts else (),
+    )
+
+
+async def _part(
+    service: ServiceProvider,
+    request: EmbeddingRequest,
+    info: ModelInfo,
+    left: Callable[[], float],
+    phase: str,
+) -> EmbeddingResponse:
+    http = service.dialect.render_embed(
+        request,
+        model=service.call_name(info),
+        words=service.config.custom_params,
+        room=info.loaded_context_length,
+    )
+    count = len(request.input)
+    async with contextlib.AsyncExitStack() as stack:
+        entering = stack.enter_async_context(service.target(info))
+        target = await in_time(entering, left(), phase, service.label)
+        reply = await service.send(
+            http,
+            within=left(),
+            phase=phase,
+            target=target,
+            budget=max(MAX_REPLY, min(count * PER_VECTOR, MAX_VECTORS)),
+        )
+    return service.read(reply, lambda good: service.dialect.parse_embed(good, count=count))
+
+
+def in_batches(texts: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
+    """Cut texts into batches of at most `size` and, if it is more than one, 1 MiB of text."""
+    batch: list[str] = []
+    length = 0
+    for text in texts:
+        if batch and (len(batch) == size or length + len(text) > MAX_TEXT):
+            yield tuple(batch)
+            batch, length = [], 0
+        batch.append(text)
+        length += len(text)
+    yield tuple(batch)
+
+
+def joined(responses: Sequence[EmbeddingResponse]) -> EmbeddingResponse:
+    """Make one response of several, in their order.
+
+    Raises:
+        ParseError: their vectors are not equally long.
+    """
+    first = responses[0]
+    if len(responses) == 1:
+        return first
+    try:
+        matrix = EmbeddingMatrix.joined([response.embeddings for response in responses])
+    except ValueError as error:
+        msg = f"The server sent vectors of different lengths: {error}."
+        raise ParseError(msg) from error
+    return replace(
+        first,
+        embeddings=matrix,
+        usage=Usage(
+            prompt_tokens=_sum([response.usage.prompt_tokens for response in responses]),
+            total_tokens=_sum([response.usage.total_tokens for response in responses]),
+        ),
+    )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _cut(request: EmbeddingRequest, info: ModelInfo, label: str) -> tuple[str, ...]:
+    """Warn of texts that seem longer than the context, which the server cuts in silence."""
+    room = info.loaded_context_length
+    if room is None:
+        return ()
+    sizes = (len(text.encode("utf-8", "replace")) for text in request.input)
+    long = sum(size > room * _BYTES_PER_TOKEN for size in sizes)
+    if not long:
+        return ()
+    said = f"{long} of {len(request.input)} texts seem longer than the context of {room:,} tokens"
+    return (f"{said}, in which case {label} cut them.",)
