@@ -94,11 +94,6 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
         about = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": about}
 
-    @property
-    def is_async(self) -> bool:
-        """Whether what `call` returns is to be awaited."""
-        return inspect.iscoroutinefunction(self.function)
-
     def decode(self, arguments: str) -> dict[str, Any]:
         """Turn the JSON text of a call into arguments by name, each of its declared type.
 
