@@ -20,7 +20,7 @@ FLOORS = """
     provider/models provider/messages provider/service_options provider/requests
     provider/answers provider/stream provider/types
     provider/base provider/assemble local/types local/errors local/facts local/wire/ local/events
-    provider/lifecycle
+    provider/lifecycle provider/toolloop
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
     local/transport local/connections local/flight local/limits | embedded/

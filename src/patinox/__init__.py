@@ -188,6 +188,13 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCallDelta,
     )
+    from patinox.provider.toolloop import (
+        ToolLoopLimit,
+        ToolLoopResult,
+        ToolResult,
+        ToolStep,
+        run_tools,
+    )
     from patinox.provider.tools import (
         Tool,
     )
@@ -294,11 +301,16 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolCallInvalid",
+    "ToolLoopLimit",
+    "ToolLoopResult",
+    "ToolResult",
+    "ToolStep",
     "Usage",
     "__version__",
     "create_default_provider",
     "estimate_tokens",
     "load_config",
+    "run_tools",
 ]
 
 _HOMES = {
@@ -433,6 +445,13 @@ _HOMES = {
         "StreamEvent",
         "TextDelta",
         "ToolCallDelta",
+    ),
+    "patinox.provider.toolloop": (
+        "ToolLoopLimit",
+        "ToolLoopResult",
+        "ToolResult",
+        "ToolStep",
+        "run_tools",
     ),
     "patinox.provider.tools": ("Tool",),
 }

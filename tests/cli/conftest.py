@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import PIL.Image
 import pytest
 
 from patinox.cli import main
@@ -31,6 +32,7 @@ NOMIC = OllamaModel(
     context_length=2048,
     size=274_302_450,
 )
+LLAVA = OllamaModel(name="llava:7b", capabilities=("completion", "vision"))
 CLOUD = OllamaModel(
     name="gpt-oss:120b-cloud", remote_model="gpt-oss:120b", size=384, context_length=131072
 )
@@ -123,3 +125,19 @@ def closed_port() -> Iterator[int]:
 def nothing_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the engine inside away, as if the extra `embedded` were not installed."""
     monkeypatch.setattr("patinox.embedded.engine.find_spec", lambda _: None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    """Draw a small picture; return its name in the working directory."""
+    PIL.Image.new("RGB", (8, 6)).save(tmp_path / "picture.png")
+    return "picture.png"
+
+
+@pytest.fixture
+def seeing(ollama: OllamaEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaEmulator]:
+    """Replace Ollama by one whose only model sees."""
+    del ollama
+    with OllamaEmulator(models=(LLAVA,)).run_in_thread() as emulator:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", emulator.url)
+        yield emulator

@@ -1,6 +1,7 @@
 import doctest
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -356,3 +357,74 @@ def test_the_quiet_line_has_what_is_known(
     choice = CompletionChoice(message=CompletionMessage.assistant("x"), finish_reason=reason)
     response = CompletionResponse(model="m", choices=(choice,), usage=usage, timings=timings)
     assert summary(response, "m", "Ollama") == line
+
+
+SCHEMA = json.dumps(
+    {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
+)
+
+
+@pytest.mark.parametrize("command", ["chat", "complete"])
+def test_an_answer_by_a_schema_is_json_and_nothing_else(
+    run: Run, ollama: OllamaEmulator, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "schema.json").write_text(SCHEMA, encoding="utf-8")
+    result = run(command, "llama3.2:3b", "hello", "--schema", "schema.json")
+    assert result.code == 0
+    assert result.json == {"said": "You said: hello"}
+    assert result.err.count("\n") <= 1
+    assert asked(ollama)["format"] == json.loads(SCHEMA)
+    document = run(command, "llama3.2:3b", "hello", "--schema", "schema.json", "--json").json
+    assert document["parsed"] == {"said": "You said: hello"}
+
+
+@pytest.mark.usefixtures("ollama")
+def test_a_schema_may_come_from_standard_input(run: Run) -> None:
+    result = run("chat", "llama3.2:3b", "hello", "--schema", "-", stdin=SCHEMA)
+    assert result.json == {"said": "You said: hello"}
+
+
+@pytest.mark.usefixtures("ollama")
+def test_an_answer_that_breaks_the_schema_is_shown_and_is_a_failure(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "schema.json").write_text(SCHEMA, encoding="utf-8")
+    result = run("chat", "qwen3:4b", "hello", "--schema", "schema.json")
+    assert result.code == 1
+    assert result.out == ""
+    assert "It answered:\nBlue, mostly.\n" in result.err
+    assert "The answer does not fit the schema 'answer': JSON is malformed" in result.err
+    failed = run("chat", "qwen3:4b", "hello", "--schema", "schema.json", "--json")
+    assert failed.json["error"]["text"] == "Blue, mostly."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("hello", "--schema", "nope.json"), "The JSON schema 'nope.json' cannot be read"),
+        (("hello", "--image", "nope.png"), "There is no file 'nope.png'."),
+        (("--schema", "-"), "There is no prompt."),
+    ],
+)
+def test_what_cannot_be_read_is_said_before_anything_is_asked(
+    run: Run, ollama: OllamaEmulator, arguments: tuple[str, ...], why: str
+) -> None:
+    result = run("chat", *arguments, stdin="{}")
+    assert result.code == 2
+    assert why in result.err
+    assert not [seen for seen in ollama.requests if seen.path == "/api/chat"]
+
+
+def test_pictures_go_with_the_prompt(run: Run, seeing: OllamaEmulator, picture: str) -> None:
+    result = run("chat", "-m", "llava:7b", "What", "is?", "--image", picture, "--image", picture)
+    assert result.code == 0
+    (message,) = asked(seeing)["messages"]  # type: ignore[misc]
+    assert message["content"] == "What is?"
+    assert len(message["images"]) == 2
+
+
+@pytest.mark.usefixtures("ollama")
+def test_a_model_that_sees_nothing_is_not_shown_a_picture(run: Run, picture: str) -> None:
+    result = run("chat", "-m", "llama3.2:3b", "What?", "--image", picture)
+    assert result.code == 1
+    assert "does not see pictures" in result.err

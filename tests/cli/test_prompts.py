@@ -2,12 +2,15 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from patinox.cli import prompts
 from patinox.cli.output import Output
-from patinox.cli.prompts import join_prompt, read_piped
+from patinox.cli.prompts import join_prompt, read_images, read_piped, read_schema
+from patinox.provider.errors import InvalidRequest
+from patinox.provider.images import Image
 
 
 @pytest.fixture
@@ -48,3 +51,41 @@ def test_what_is_in_the_pipe_is_read_to_its_end(pipe: tuple[io.TextIOWrapper, io
     writing.write(b"caf\xc3\xa9 \xff")
     writing.close()
     assert read_piped(stream, Output(), wait=False) == "café \ufffd"
+
+
+GIF = b"GIF89a"
+
+
+def test_pictures_are_read_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.gif").write_bytes(GIF + b"a")
+    (tmp_path / "b.gif").write_bytes(GIF + b"b")
+    found = read_images([tmp_path / "b.gif", "~/a.gif"])
+    assert found == (Image(GIF + b"b"), Image(GIF + b"a"))
+    assert read_images([]) == ()
+
+
+def test_a_schema_comes_from_a_file_or_from_standard_input(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text('{"title": "café", "type": "array"}', encoding="utf-8")
+    assert read_schema(str(path), io.StringIO("")).parse("[]") == []
+    assert read_schema("-", io.StringIO('{"type": "null"}')).parse("null") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "cannot be read: No such file or directory."),
+        (b"{", "is not JSON: Input data was truncated."),
+        (b"[]", "is not JSON: Expected `object`, got `array`."),
+        (b"\xff", "is not JSON: 'utf-8' codec"),
+        (b'{"type": "text"}', "The JSON schema is not valid"),
+    ],
+)
+def test_what_is_no_schema_is_refused(tmp_path: Path, text: bytes | None, why: str) -> None:
+    path = tmp_path / "schema.json"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(InvalidRequest) as caught:
+        read_schema(str(path), io.StringIO(""))
+    assert why in str(caught.value)

@@ -129,10 +129,42 @@ def test_a_conversation_is_saved_to_a_new_file_only(hold: Hold, asked: Asked) ->
 
 def test_help_lists_the_commands_and_an_unknown_one_is_said(hold: Hold, asked: Asked) -> None:
     result = hold("/help", "/nope")
-    for command in ("/model", "/system", "/save", "/retry", "/help", "/exit"):
+    for command in ("/model", "/system", "/image", "/save", "/retry", "/help", "/exit"):
         assert command in result.out
     assert "There is no command /nope." in result.err
     assert asked() == []
+
+
+def test_a_picture_goes_with_the_next_question_only(
+    hold: Hold, seeing: OllamaEmulator, picture: str
+) -> None:
+    result = hold(
+        "one", f"/image {picture}", f"/image {picture}", "two", "/retry", "three", "/save said.md"
+    )
+    assert "It goes with the next question." in result.err
+    assert "2 pictures go with the next question." in result.err
+    asked = [seen.json["messages"] for seen in seeing.requests if seen.path == "/api/chat"]
+    pictures = [[len(each.get("images", ())) for each in messages] for messages in asked]
+    assert pictures == [[0], [0, 0, 2], [0, 0, 2], [0, 0, 2, 0, 0]]
+    assert "## user\n\ntwo\n\n(image/png)\n\n(image/png)\n" in Path("said.md").read_text("utf-8")
+
+
+def test_pictures_can_be_taken_back_and_a_wrong_one_is_said(
+    hold: Hold, seeing: OllamaEmulator, picture: str
+) -> None:
+    result = hold("/image nope.png", "/image", "one", arguments=("--image", picture))
+    assert "There is no file 'nope.png'." in result.err
+    assert "No picture." in result.err
+    (question,) = [seen.json["messages"][0] for seen in seeing.requests if seen.path == "/api/chat"]
+    assert not question.get("images")
+
+
+def test_the_picture_of_the_command_goes_with_the_first_question(
+    hold: Hold, seeing: OllamaEmulator, picture: str
+) -> None:
+    hold("one", "two", arguments=("--image", picture))
+    last = [seen.json["messages"] for seen in seeing.requests if seen.path == "/api/chat"][-1]
+    assert [len(each.get("images", ())) for each in last] == [1, 0, 0]
 
 
 def test_a_path_is_no_command(hold: Hold, asked: Asked) -> None:

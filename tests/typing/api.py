@@ -108,11 +108,16 @@ from patinox import (
     ToolCall,
     ToolCallDelta,
     ToolCallInvalid,
+    ToolLoopLimit,
+    ToolLoopResult,
+    ToolResult,
+    ToolStep,
     Usage,
     __version__,
     create_default_provider,
     estimate_tokens,
     load_config,
+    run_tools,
 )
 
 VERSION: str = __version__
@@ -329,6 +334,20 @@ def tools() -> tuple[Tool, ...]:
     return area, Tool.of({"type": "function", "function": {"name": "x"}}), Tool(name="x")
 
 
+async def with_tools(request: CompletionRequest) -> None:
+    """The loop works with every provider, and the local ones have it as a method."""
+
+    def allow(call: ToolCall) -> str | None:
+        return None if call.name == "area" else "not allowed"
+
+    result = await run_tools(OllamaProvider(), request, [area], on_call=allow, max_steps=3)
+    assert_type(result, ToolLoopResult)
+    assert_type(result.steps, tuple[ToolStep, ...])
+    assert_type(result.steps[0].results, tuple[ToolResult, ...])
+    async with LocalProvider() as local:
+        assert_type(await local.run_tools(request, on_error="raise"), ToolLoopResult)
+
+
 def explain(error: ProviderError) -> object:  # noqa: PLR0911  one for each kind
     """Each error has the facts that are particular to it."""
     match error:
@@ -338,6 +357,8 @@ def explain(error: ProviderError) -> object:  # noqa: PLR0911  one for each kind
             return assert_type((error.phase, error.seconds), tuple[str, float])
         case ContextLengthExceeded():
             return assert_type(error.prompt_tokens, int | None)
+        case ToolLoopLimit():
+            return assert_type(error.messages, tuple[CompletionMessage, ...])
         case StructuredOutputError():
             return assert_type(error.raw, str)
         case StreamInterrupted():
@@ -356,4 +377,5 @@ TREE: tuple[tuple[type[ProviderError], tuple[type[ProviderError], ...]], ...] = 
     (LocalProviderError, (ServiceError, ParseError, ResponseTooLarge, StreamInterrupted)),
     (LocalProviderError, (LocalResourcesExhausted,)),
     (ProviderError, (AuthenticationError, RateLimited, StructuredOutputError, ToolCallInvalid)),
+    (ProviderError, (ToolLoopLimit,)),
 )

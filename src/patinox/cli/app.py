@@ -15,11 +15,13 @@ from patinox.cli import managing
 from patinox.cli.options import (
     Config,
     First,
+    Images,
     Json,
     MaxTokens,
     Model,
     NumCtx,
     Prompt,
+    Schema,
     Seed,
     Service,
     System,
@@ -127,6 +129,8 @@ def chat(  # noqa: PLR0913  each is an option of the command
     num_ctx: NumCtx = None,
     seed: Seed = None,
     timeout: Timeout = None,
+    image: Images = None,
+    schema: Schema = None,
     think: Annotated[
         bool | None,
         typer.Option(
@@ -155,6 +159,8 @@ def chat(  # noqa: PLR0913  each is an option of the command
         num_ctx=num_ctx,
         seed=seed,
         timeout=timeout,
+        images=tuple(image or ()),
+        schema=schema,
         think=think,
     )
     return work(Setup(service, config), Output(as_json=as_json), options, _words(first, rest))
@@ -172,6 +178,8 @@ def complete(  # noqa: PLR0913  each is an option of the command
     num_ctx: NumCtx = None,
     seed: Seed = None,
     timeout: Timeout = None,
+    image: Images = None,
+    schema: Schema = None,
     service: Service = None,
     config: Config = None,
     as_json: Json = False,
@@ -192,6 +200,8 @@ def complete(  # noqa: PLR0913  each is an option of the command
         num_ctx=num_ctx,
         seed=seed,
         timeout=timeout,
+        images=tuple(image or ()),
+        schema=schema,
     )
     return work(Setup(service, config), Output(as_json=as_json), options, _words(first, rest))
 

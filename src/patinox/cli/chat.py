@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,15 +14,16 @@ from msgspec.structs import replace
 
 from patinox.cli.interrupt import run_stoppable
 from patinox.cli.output import DONE, Output, exit_code
-from patinox.cli.prompts import join_prompt, read_piped
+from patinox.cli.prompts import STDIN, join_prompt, read_images, read_piped, read_schema
 from patinox.cli.render import speech
 from patinox.cli.repl import Conversation
 from patinox.cli.screen import Screen, summary, waiting_for
 from patinox.cli.session import Chosen, Setup, announce, choose_model, open_local, place_of
-from patinox.provider.errors import InvalidRequest, ProviderError
+from patinox.provider.errors import InvalidRequest, ProviderError, StructuredOutputError
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import StreamInterrupted
 from patinox.provider.local.types import ServiceType
+from patinox.provider.schema import OutputSchema
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -35,6 +37,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What can be said of a request besides its words.
 
     Attributes:
+        images: pictures to show to the model with the first prompt.
+        schema: a file with the JSON schema of the answer; `-` for standard input.
         think: whether to show what the model thinks; `None`: on a terminal only.
     """
 
@@ -45,16 +49,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     num_ctx: int | None = None
     timeout: float | None = None
     seed: int | None = None
+    images: tuple[Path, ...] = ()
+    schema: str | None = None
     think: bool | None = None
 
 
 class Talk:
     """Asks one model after another, in one way."""
 
-    def __init__(self, local: LocalProvider, out: Output, options: Options) -> None:
-        """Keep with whom, where to write, and how to ask."""
+    def __init__(
+        self,
+        local: LocalProvider,
+        out: Output,
+        options: Options,
+        schema: OutputSchema[Any] | None = None,
+    ) -> None:
+        """Keep with whom, where to write, how to ask, and what the answer must look like."""
         self.local = local
         self.out = out
+        self.schema = schema
         self._options = options
         self._think = out.err.is_terminal if options.think is None else options.think
 
@@ -70,6 +83,7 @@ class Talk:
             max_tokens=self._options.max_tokens,
             timeout=self._options.timeout,
             seed=self._options.seed,
+            schema=self.schema,
             options=self._own_words(chosen.info),
         )
 
@@ -134,20 +148,26 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
     # A conversation waits for the person between its answers, so the loop is entered for each.
     with asyncio.Runner() as runner:
         try:
+            images, schema = read_images(options.images), None
+            if options.schema is not None:
+                schema = read_schema(options.schema, sys.stdin)
             local = run_stoppable(runner, stack.enter_async_context(open_local(setup, out)))
             chosen = run_stoppable(runner, choose_model(local, setup, options.model, words))
-            piped = read_piped(sys.stdin, out, wait=not chosen.words)
+            piped = ""
+            if options.schema != STDIN:
+                piped = read_piped(sys.stdin, out, wait=not chosen.words)
             prompt = join_prompt(chosen.words, piped)
-            if not prompt and (whole or out.as_json or piped is not None):
+            if not prompt and (whole or out.as_json or schema or piped is not None):
                 raise InvalidRequest(
                     "There is no prompt.", hint='Write one: patinox chat "Hello", or pipe it in.'
                 )
             announce(out, local, chosen)
-            talk = Talk(local, out, options)
+            talk = Talk(local, out, options, schema)
             if prompt:
-                answer = _answer(talk, chosen, prompt, options.system, whole=whole)
-                return run_stoppable(runner, answer)
-            return Conversation(runner, talk, setup, chosen, options.system).hold()
+                question = CompletionMessage.user([prompt, *images])
+                request = talk.request(chosen, [question], options.system)
+                return run_stoppable(runner, _answer(talk, chosen, request, whole=whole))
+            return Conversation(runner, talk, setup, chosen, options.system, images).hold()
         except ProviderError as error:
             out.failure(error)
             return exit_code(error)
@@ -155,12 +175,9 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
             runner.run(stack.aclose())
 
 
-async def _answer(
-    talk: Talk, chosen: Chosen, prompt: str, system: str | None, *, whole: bool
-) -> int:
+async def _answer(talk: Talk, chosen: Chosen, request: CompletionRequest, *, whole: bool) -> int:
     info, out = chosen.info, talk.out
-    request = talk.request(chosen, [CompletionMessage.user(prompt)], system)
-    if not whole and not out.as_json:
+    if not whole and not out.as_json and talk.schema is None:
         talk.tell_summary(await talk.stream(request, info, talk.screen()), info)
         return DONE
     try:
@@ -169,10 +186,17 @@ async def _answer(
         if error.text and not out.as_json:
             out.out.line(speech(error.text))
         raise
+    except StructuredOutputError as error:
+        if not out.as_json:
+            out.remark("It answered:")
+            out.err.line(speech(error.raw))
+        raise
     if chosen.reason is not None:  # the choice was ours, and the request named what was chosen
         response = replace(response, reason=chosen.reason)
     if out.as_json:
         out.document({**msgspec.to_builtins(response), "text": response.text})
+    elif talk.schema is not None:
+        out.document(response.parsed)
     else:
         out.out.write(speech(response.text).rstrip("\n") + "\n")
     return DONE

@@ -49,5 +49,17 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="NUMBER", help="The same seed may give the same answer."),
 ]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", metavar="FILE", help="A picture to look at; give it again for more."),
+]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE",
+        help="Answer in JSON that keeps to the JSON schema in this file; - is standard input.",
+    ),
+]
 First = Annotated[str | None, typer.Argument(metavar="MODEL", hidden=True)]
 Prompt = Annotated[list[str] | None, typer.Argument(metavar="PROMPT", hidden=True)]

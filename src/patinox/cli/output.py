@@ -15,7 +15,12 @@ from rich.console import Console
 
 from patinox.cli.interrupt import run_stoppable
 from patinox.cli.render import INDENT, Canvas, paint, printable, wrap
-from patinox.provider.errors import ConfigurationError, InvalidRequest, ProviderError
+from patinox.provider.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    ProviderError,
+    StructuredOutputError,
+)
 from patinox.provider.local.errors import (
     AllServicesFailed,
     LocalProviderError,
@@ -150,6 +155,8 @@ def error_document(error: ProviderError) -> dict[str, dict[str, Any]]:
         document["nearest"] = list(error.nearest)
     if isinstance(error, StreamInterrupted):
         document["text"] = error.text
+    if isinstance(error, StructuredOutputError):
+        document["text"] = error.raw
     return {"error": document}
 
 

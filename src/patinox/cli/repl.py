@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ from msgspec.structs import replace
 
 from patinox.cli.interrupt import NOTHING_MORE, run_stoppable
 from patinox.cli.output import DONE, tolerate
+from patinox.cli.prompts import read_images
 from patinox.cli.session import Chosen, Setup, announce, find_model, place_of
 from patinox.provider.errors import ProviderError
+from patinox.provider.images import Image
 from patinox.provider.types import CompletionMessage
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ PROMPT = "> "
 HELP = """\
 /model [NAME]   use another model, or tell which it is
 /system [TEXT]  give the model an instruction, or take it back
+/image [FILE]   show a picture with the next question, or take them back
 /save FILE      write the conversation to a new file
 /retry          ask the last question again
 /help           this list
@@ -43,8 +46,9 @@ class Conversation:
         setup: Setup,
         chosen: Chosen,
         system: str | None,
+        images: Sequence[Image] = (),
     ) -> None:
-        """Begin without a word."""
+        """Begin without a word; the pictures go with the first question."""
         self._runner = runner
         self._talk = talk
         self._out = talk.out
@@ -52,7 +56,8 @@ class Conversation:
         self._chosen = chosen
         self._system = system
         self._messages: list[CompletionMessage] = []
-        self._last = ""
+        self._images = list(images)
+        self._last: CompletionMessage | None = None
 
     def hold(self) -> int:
         """Ask for questions and answer them until the person leaves."""
@@ -80,7 +85,9 @@ class Conversation:
         """Do what a line says; whether the conversation goes on."""
         found = _COMMAND.fullmatch(line)
         if found is None:  # a path too begins with a slash
-            self._ask(line)
+            question = CompletionMessage.user([line, *self._images])
+            self._images = []
+            self._ask(question)
             return True
         name, rest = found[1], found[2] or ""
         if name == "exit":
@@ -88,6 +95,7 @@ class Conversation:
         commands: dict[str, Callable[[str], None]] = {
             "model": self._use,
             "system": self._instruct,
+            "image": self._show,
             "save": self._save,
             "retry": self._retry,
             "help": lambda _: self._out.lines(HELP.splitlines()),
@@ -99,10 +107,9 @@ class Conversation:
             command(rest.strip())
         return True
 
-    def _ask(self, prompt: str) -> bool:
+    def _ask(self, question: CompletionMessage) -> bool:
         """Ask, and remember what was said; whether anything was answered."""
-        self._last = prompt
-        question = CompletionMessage.user(prompt)
+        self._last = question
         screen, info = self._talk.screen(), self._chosen.info
         try:
             request = self._talk.request(self._chosen, [*self._messages, question], self._system)
@@ -134,12 +141,26 @@ class Conversation:
         self._system = text or None
         self._out.remark("The instruction holds from now on." if text else "No instruction.")
 
+    def _show(self, name: str) -> None:
+        if not name:
+            self._images = []
+            self._out.remark("No picture.")
+            return
+        try:
+            self._images += read_images([name])
+        except ProviderError as error:
+            self._out.failure(error)
+            return
+        number = len(self._images)
+        what = "It goes" if number == 1 else f"{number} pictures go"
+        self._out.remark(f"{what} with the next question.")
+
     def _retry(self, _: str) -> None:
-        if not self._last:
+        if self._last is None:
             self._out.remark("There is no question yet.")
             return
         before = self._messages
-        if before and before[-2].content == self._last:
+        if before and before[-2] is self._last:
             self._messages = before[:-2]
         if not self._ask(self._last):
             self._messages = before  # the answer that was there is better than none
@@ -161,4 +182,9 @@ class Conversation:
 def transcript(system: str | None, messages: list[CompletionMessage]) -> str:
     """Write a conversation as Markdown."""
     start = [CompletionMessage.system(system)] if system else []
-    return "\n".join(f"## {each.role}\n\n{each.content}\n" for each in (*start, *messages))
+    return "\n".join(map(_paragraph, (*start, *messages)))
+
+
+def _paragraph(message: CompletionMessage) -> str:
+    pictures = "".join(f"\n\n({image.media_type})" for image in message.images)
+    return f"## {message.role}\n\n{message.content}{pictures}\n"

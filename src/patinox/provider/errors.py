@@ -13,7 +13,8 @@
     |- StructuredOutputError       the answer has not the shape that was asked for; its text is kept
     `- ToolCallInvalid             the model called a tool that is not there, or called it wrongly
 
-Errors of servers on this machine branch off in `patinox.provider.local.errors`.
+Errors of servers on this machine branch off in `patinox.provider.local.errors`, and one of
+conversations, `ToolLoopLimit`, in `patinox.provider.toolloop`.
 """
 
 from __future__ import annotations

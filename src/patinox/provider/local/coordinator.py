@@ -43,6 +43,7 @@ from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
 from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceInfo
+from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools, run_tools
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -249,6 +250,25 @@ class LocalProvider(LifecycleFace):
         """Answer piece by piece; the errors of `complete` come out of the iteration."""
         request = checked(request, CompletionRequest)
         return CompletionStream(self._batches(request, whole=False), schema=request.schema)
+
+    async def run_tools(
+        self,
+        request: CompletionRequest,
+        tools: Tools | None = None,
+        **options: Unpack[ToolLoopOptions],
+    ) -> ToolLoopResult:
+        """Answer with tools that are run here, until the model calls no more.
+
+        Every answer is one of `complete`. For the arguments see `patinox.provider.toolloop`:
+        `tools`, else those of the request, `max_steps`, `on_call`, `on_result`, `parallel` and
+        `on_error`.
+
+        Raises:
+            InvalidRequest: there is no tool, or an option is out of its range.
+            ToolLoopLimit: the model does not stop to call tools.
+            ProviderError: as for `complete`.
+        """
+        return await run_tools(self, checked(request, CompletionRequest), tools, **options)
 
     async def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
         """Go on with a text, or fill in its middle, in one piece; as `complete`.

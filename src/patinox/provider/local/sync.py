@@ -29,6 +29,7 @@ from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.types import ServiceInfo
+from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
@@ -334,6 +335,16 @@ class SyncLocalProvider:
     def stream_completion(self, request: CompletionRequest) -> SyncCompletionStream:
         """Answer piece by piece; see `LocalProvider.stream_completion`."""
         return SyncCompletionStream(self._running, self._provider.stream_completion(request))
+
+    def run_tools(
+        self,
+        request: CompletionRequest,
+        tools: Tools | None = None,
+        **options: Unpack[ToolLoopOptions],
+    ) -> ToolLoopResult:
+        """Answer with tools that are run here; see `LocalProvider.run_tools`."""
+        work = partial(self._provider.run_tools, **options)
+        return self._running.call(work, request, tools)
 
     def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
         """Go on with a text, or fill in its middle, in one piece; see `LocalProvider`."""
