@@ -418,9 +418,9 @@ def test_what_cannot_be_read_is_said_before_anything_is_asked(
 def test_pictures_go_with_the_prompt(run: Run, seeing: OllamaEmulator, picture: str) -> None:
     result = run("chat", "-m", "llava:7b", "What", "is?", "--image", picture, "--image", picture)
     assert result.code == 0
-    (message,) = asked(seeing)["messages"]  # type: ignore[misc]
-    assert message["content"] == "What is?"
-    assert len(message["images"]) == 2
+    messages: Any = asked(seeing)["messages"]
+    assert messages[0]["content"] == "What is?"
+    assert len(messages[0]["images"]) == 2
 
 
 @pytest.mark.usefixtures("ollama")

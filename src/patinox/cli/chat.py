@@ -153,9 +153,7 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
                 schema = read_schema(options.schema, sys.stdin)
             local = run_stoppable(runner, stack.enter_async_context(open_local(setup, out)))
             chosen = run_stoppable(runner, choose_model(local, setup, options.model, words))
-            piped = ""
-            if options.schema != STDIN:
-                piped = read_piped(sys.stdin, out, wait=not chosen.words)
+            piped = _read_stdin(options, out, wait=not chosen.words)
             prompt = join_prompt(chosen.words, piped)
             if not prompt and (whole or out.as_json or schema or piped is not None):
                 raise InvalidRequest(
@@ -173,6 +171,11 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
             return exit_code(error)
         finally:
             runner.run(stack.aclose())
+
+
+def _read_stdin(options: Options, out: Output, *, wait: bool) -> str | None:
+    """Read what is piped in for the prompt; nothing where that was the schema."""
+    return "" if options.schema == STDIN else read_piped(sys.stdin, out, wait=wait)
 
 
 async def _answer(talk: Talk, chosen: Chosen, request: CompletionRequest, *, whole: bool) -> int:

@@ -126,7 +126,9 @@ async def test_it_stops_at_the_limit(config_for: ConfigFor) -> None:
 
 
 def test_where_nothing_is_async_it_is_the_same(config_for: ConfigFor) -> None:
-    with ollama("rendered").run_in_thread() as running:
-        with SyncLocalProvider(config_for(running)) as local:
-            result = local.run_tools(CompletionRequest("m", ["How many?"]), [population])
+    with (
+        ollama("rendered").run_in_thread() as running,
+        SyncLocalProvider(config_for(running)) as local,
+    ):
+        result = local.run_tools(CompletionRequest("m", ["How many?"]), [population])
     assert result.text == "998000 in all."

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from patinox.testing.lmstudio.express import as_object, is_object
 from patinox.testing.schemas import sample
 
 
@@ -69,11 +70,9 @@ class LMStudioPrompt(msgspec.Struct, frozen=True):
     @property
     def schema(self) -> Mapping[str, object] | None:
         """The JSON schema that the answer must have, or `None`."""
-        match self.body.get("response_format"):
-            case {"json_schema": {"schema": Mapping() as schema}}:
-                return schema
-            case _:
-                return None
+        wanted = as_object(self.body.get("response_format"))
+        schema = as_object(wanted.get("json_schema")).get("schema")
+        return schema if is_object(schema) else None
 
 
 Reply = str | LMStudioAnswer | Callable[[LMStudioPrompt], str | LMStudioAnswer]
