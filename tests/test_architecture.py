@@ -28,7 +28,7 @@ FLOORS = """
     local/lifecycle local/spec local/nearest local/preflight local/prepare \
         local/vectors local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
-        local/llamacpp | local/embedded
+        local/llamacpp_lifecycle local/llamacpp | local/embedded
     local/registry local/probing
     local/watch local/discovery
     local/lookup local/lifecycle_face local/coordinator provider/factory

@@ -16,6 +16,7 @@ import pytest
 
 from patinox.provider.base import CompletionStream, ModelProvider
 from patinox.provider.errors import CapabilityNotSupported
+from patinox.provider.lifecycle import Operation
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import ModelNotFound, ServiceTimeout
@@ -382,6 +383,79 @@ async def a_text_of_every_kind_goes_through(subject: Subject) -> None:
         assert response.finish_reason in {"stop", "length"}
 
 
+async def its_model_is_loaded_once_and_its_context_read_back(subject: Subject) -> None:
+    async with LocalProvider(subject.config) as local:
+        first = await local.ensure_loaded(subject.model)
+        before = subject.changes()
+        again = await local.ensure_loaded(subject.model, 2)
+        info = await local.find_model(subject.model)
+        running = [item for item in await local.running() if item.model == first.model]
+
+        assert subject.changes() == before
+        assert (first.model, first.service) == (again.model, again.service)
+        assert first.service == subject.kind
+        assert again.already
+        assert again.load_seconds == 0
+        assert again.fits
+        assert info is not None
+        assert info.loaded
+        assert again.context_length == info.loaded_context_length == first.context_length
+        assert [item.context_length for item in running] == [first.context_length]
+
+
+async def all_who_want_its_model_share_one_load(subject: Subject) -> None:
+    async with LocalProvider(subject.config) as local:
+        loads = await asyncio.gather(*(local.ensure_loaded(subject.model) for _ in range(4)))
+
+        assert len(set(loads)) == 1
+        assert len([item for item in await local.running() if item.model == loads[0].model]) == 1
+
+
+async def its_model_is_taken_out_of_memory_once(subject: Subject) -> None:
+    async with LocalProvider(subject.config) as local:
+        service = _service(local, subject)
+        await local.ensure_loaded(subject.model)
+        if await service.refused(Operation.UNLOAD) is not None:
+            with pytest.raises(CapabilityNotSupported):
+                await local.unload(subject.model)
+            return
+        assert await local.unload(subject.model)
+        assert not await local.unload(subject.model)
+        assert subject.model not in {item.model for item in await local.running()}
+        info = await local.find_model(subject.model)
+        assert info is not None
+        assert info.loaded is False
+
+
+async def what_it_cannot_do_it_refuses_by_name_before_sending(subject: Subject) -> None:
+    before = subject.changes()
+    async with LocalProvider(subject.config) as local:
+        service = _service(local, subject)
+
+        async def pull() -> None:
+            async with service.pull(subject.model) as download:
+                await download.wait()
+
+        ways: dict[Operation, Callable[[], Awaitable[object]]] = {
+            Operation.PULL: pull,
+            Operation.LOAD: lambda: service.load(subject.model),
+            Operation.UNLOAD: lambda: service.unload(subject.model),
+            Operation.DELETE: lambda: service.delete(subject.model),
+            Operation.COPY: lambda: service.copy(subject.model, "a-copy"),
+            Operation.RUNNING: service.running,
+        }
+        for operation, way in ways.items():
+            refusal = await service.refused(operation)
+            if refusal is None:
+                continue
+            with pytest.raises(CapabilityNotSupported) as caught:
+                await way()
+            assert str(caught.value) == str(refusal)
+            assert refusal.hint
+            assert refusal.service == subject.kind
+    assert subject.changes() == before
+
+
 BEHAVIOURS: tuple[Behaviour, ...] = (
     it_is_found_and_proves_what_it_is,
     it_is_a_model_provider_as_the_protocol_says,
@@ -404,4 +478,8 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     answers_at_the_same_time_do_not_mix,
     the_blocking_face_says_the_same,
     a_text_of_every_kind_goes_through,
+    its_model_is_loaded_once_and_its_context_read_back,
+    all_who_want_its_model_share_one_load,
+    its_model_is_taken_out_of_memory_once,
+    what_it_cannot_do_it_refuses_by_name_before_sending,
 )

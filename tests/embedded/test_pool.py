@@ -195,3 +195,30 @@ async def test_context_and_patience_of_the_pool_are_those_of_its_engines(
         with pytest.raises(EngineError):
             await pool.acquire(demo)
     assert given == {"context_length": 1024, "timeout": 7}
+
+
+async def test_an_engine_is_taken_out_once(pool: EnginePool, demo: LocalModelFile) -> None:
+    engine = await pool.acquire(demo)
+    assert pool.holds(demo)
+    assert await pool.unload(demo)
+    assert not engine.alive
+    assert not pool.holds(demo)
+    assert not await pool.unload(demo)
+
+
+async def test_an_engine_in_use_is_not_taken_out(pool: EnginePool, demo: LocalModelFile) -> None:
+    async with pool.lease(demo) as engine:
+        with pytest.raises(EngineError, match="in use: patinox-tiny") as caught:
+            await pool.unload(demo)
+        assert engine.alive
+    assert caught.value.kind == "busy"
+
+
+async def test_when_an_engine_leaves_is_known_while_nobody_uses_it(demo: LocalModelFile) -> None:
+    async with EnginePool(idle_seconds=100.0) as pool:
+        assert pool.leaves_in(demo) is None
+        async with pool.lease(demo):
+            assert pool.leaves_in(demo) is None
+        left = pool.leaves_in(demo)
+        assert left is not None
+        assert 90 < left <= 100

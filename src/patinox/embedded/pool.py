@@ -27,9 +27,12 @@ class _Resident:
         self.leases = 0
         self.idle: asyncio.Task[None] | None = None
         """What stops the engine when nobody has used it for long enough."""
+        self.idle_since: float | None = None
+        """When it was last used, by the loop's clock; `None` while it is."""
 
     def keep(self) -> None:
         """Do not stop the engine for idleness."""
+        self.idle_since = None
         if self.idle is not None:
             self.idle.cancel()
             self.idle = None
@@ -88,6 +91,32 @@ class EnginePool:
         """Whether the model is loaded."""
         resident = self._residents.get(_key(model))
         return resident is not None and resident.engine.alive
+
+    def leaves_in(self, model: LocalModelFile) -> float | None:
+        """Seconds until the model is stopped if nobody uses it; `None` while it is in use."""
+        resident = self._residents.get(_key(model))
+        if resident is None or resident.idle_since is None:
+            return None
+        idle = asyncio.get_running_loop().time() - resident.idle_since
+        return max(self._idle_seconds - idle, 0.0)
+
+    async def unload(self, model: LocalModelFile) -> bool:
+        """Stop the engine of `model`, and tell whether there was one.
+
+        Raises `EngineError` if it is in use.
+        """
+        async with self._changing:
+            resident = self._residents.get(_key(model))
+            if resident is None:
+                return False
+            if resident.leases:
+                reason = f"in use: {model.id}"
+                message = f"it cannot be unloaded now ({reason}); try again when it is free"
+                raise EngineError(message, kind="busy", reason=reason)
+            resident.keep()
+            await self._stop(resident)
+            self._freed.set()
+            return True
 
     async def close(self) -> None:
         """Stop all engines, those in use too."""
@@ -166,6 +195,7 @@ class EnginePool:
         if resident.leases or self._residents.get(resident.key) is not resident:
             return
         self._freed.set()
+        resident.idle_since = asyncio.get_running_loop().time()
         resident.idle = asyncio.create_task(  # noqa: TID251 - owned by the resident
             self._stop_when_idle(resident)
         )

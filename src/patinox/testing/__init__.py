@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from patinox.testing.exchange import Exchange, Seen
+    from patinox.testing.llamacpp import LlamaCppEmulator, LlamaCppModel, LlamaCppPrompt
     from patinox.testing.lmstudio import (
         LMStudioAnswer,
         LMStudioEmulator,
@@ -43,6 +44,9 @@ __all__ = [
     "LMStudioModel",
     "LMStudioPrompt",
     "LMStudioToolCall",
+    "LlamaCppEmulator",
+    "LlamaCppModel",
+    "LlamaCppPrompt",
     "OllamaAnswer",
     "OllamaEmulator",
     "OllamaError",
@@ -61,6 +65,9 @@ _HOMES = {
     "LMStudioModel": "lmstudio",
     "LMStudioPrompt": "lmstudio",
     "LMStudioToolCall": "lmstudio",
+    "LlamaCppEmulator": "llamacpp",
+    "LlamaCppModel": "llamacpp",
+    "LlamaCppPrompt": "llamacpp",
     "OllamaAnswer": "ollama",
     "OllamaEmulator": "ollama",
     "OllamaError": "ollama",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from patinox.embedded import (
     find_models,
 )
 from patinox.provider.errors import ProviderError, RateLimited
+from patinox.provider.lifecycle import LoadedModel, Operation, RunningModel
 from patinox.provider.local.config import EmbeddedConfig
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
@@ -32,6 +34,7 @@ from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import ServiceError, ServiceTimeout
 from patinox.provider.local.events import Server
 from patinox.provider.local.facts import capabilities, state
+from patinox.provider.local.lifecycle import CONTEXT_LENGTH, KEEP_ALIVE, Refusals
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
 from patinox.provider.local.wire.http import HTTPRequest
@@ -60,6 +63,23 @@ class EmbeddedProvider(ServiceProvider):
     label: ClassVar[str] = "embedded"
     dialect: ClassVar[Dialect] = LLAMACPP
     cuts_prompts: ClassVar[bool] = False
+
+    refusals: ClassVar[Refusals] = {
+        Operation.PULL: (
+            "The engine inside downloads no models.",
+            "Put a .gguf file into a folder of LOCAL_MODELS_PATH, or: ollama pull",
+        ),
+        Operation.DELETE: ("The engine inside deletes no files.", "The files are yours: rm"),
+        Operation.COPY: ("The engine inside copies no files.", "The files are yours: cp"),
+        KEEP_ALIVE: (
+            "How long the engine inside keeps a model is a setting.",
+            "Set `embedded.idle_seconds`.",
+        ),
+        CONTEXT_LENGTH: (
+            "The context of the engine inside is a setting.",
+            "Set `embedded.context_length`.",
+        ),
+    }
 
     _files: Mapping[str, LocalModelFile] = {}
     _pool: EnginePool | None = None
@@ -147,6 +167,50 @@ class EmbeddedProvider(ServiceProvider):
                 raise _explained(error) from error
             yield _target(engine)
 
+    async def running_models(self) -> list[RunningModel]:
+        """List the files that a child has loaded; how much memory that takes is not known."""
+        now = datetime.now(tz=UTC).timestamp()
+        found = [(info, self._files[info.id]) for info in await self._catalog.get(fresh=True)]
+        return [
+            RunningModel(
+                model=info.id,
+                service=self.id,
+                expires_at=None if (left := self.pool.leaves_in(file)) is None else now + left,
+                context_length=info.loaded_context_length,
+            )
+            for info, file in found
+            if info.loaded
+        ]
+
+    async def resident(self, info: ModelInfo) -> LoadedModel | None:
+        """Look whether a child has it loaded."""
+        return self._described(info) if self.pool.holds(self._files[info.id]) else None
+
+    async def load_model(
+        self,
+        info: ModelInfo,
+        context_length: int | None,  # noqa: ARG002  refused before, or told by `fits`
+        keep_alive: float | None,  # noqa: ARG002  refused before
+    ) -> LoadedModel:
+        """Have a child load it, another than one that has it now."""
+        await self.unload_model(info, info.id)
+        async with self.target(info):
+            return self._described(info)
+
+    async def unload_model(self, info: ModelInfo, name: str) -> bool:  # noqa: ARG002  one copy each
+        """End the child that has it loaded, unless it is answering."""
+        try:
+            return await self.pool.unload(self._files[info.id])
+        except EngineError as error:
+            raise _explained(error) from error
+
+    def _described(self, info: ModelInfo) -> LoadedModel:
+        length = self._context(info.context_length)
+        return LoadedModel(model=info.id, service=self.id, context_length=length)
+
+    def _context(self, longest: int | None) -> int:
+        return min(self.settings.context_length, longest or 2**63)
+
     async def _lives(self, engine: Engine) -> bool:
         """Ask the child for a sign of life: of its end asyncio hears a moment too late."""
         health = HTTPRequest(path="/health")
@@ -174,7 +238,7 @@ class EmbeddedProvider(ServiceProvider):
             "supports_thinking": header.supports_thinking,
         }
         loaded = self._pool is not None and self._pool.holds(file)
-        length = min(self.settings.context_length, header.context_length or 2**63)
+        length = self._context(header.context_length)
         return ModelInfo(
             id=file.id,
             service=self.id,

@@ -202,6 +202,10 @@ class LifecycleMixin(ABC):
         with self._explained():
             return await self.running_models()
 
+    async def load_progress(self, model: ModelId | str) -> float | None:  # noqa: ARG002  for those that tell
+        """Tell how far the load of a model is, 0 to 1, or `None` where the server does not tell."""
+        return None
+
     # What a service knows; those of what it refuses are never called.
 
     async def refusals_now(self) -> Refusals:

@@ -163,12 +163,13 @@ class LifecycleFace(ABC):
         return able or homes or [await self._home(wanted)]
 
     async def _only_home(self, model: ModelId | str) -> tuple[ServiceProvider, ModelId]:
-        choices = await ModelLookup(self.discovery).route(ModelId.parse(model), embedding=False)
-        if len(choices) > 1:
-            names = ", ".join(str(choice.model) for choice in choices)
+        lookup = ModelLookup(self.discovery)
+        choice, *others = await lookup.route(ModelId.parse(model), embedding=False)
+        if others:
+            names = ", ".join(str(each.model) for each in (choice, *others))
             msg = f"Several services have {str(model)!r}: {names}."
             raise InvalidRequest(msg, hint="Name the one that is meant.")
-        return self.discovery.provider(choices[0].service), choices[0].model
+        return self.discovery.provider(choice.service), choice.model
 
 
 async def _running(known: Known) -> list[RunningModel] | ProviderError:

@@ -18,14 +18,13 @@ from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.facts import State, capabilities, guess, state
 from patinox.provider.local.flight import side_by_side
-from patinox.provider.local.service import ServiceProvider
+from patinox.provider.local.llamacpp_lifecycle import LlamaCppLifecycle, Meta, Model
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import Count, Name, decode_leniently
+from patinox.provider.local.wire.json import Count, decode_leniently
 from patinox.provider.types import ModelInfo, Source
 
-_MODELS = HTTPRequest(path="/v1/models")
 _OLLAMA_BLOB = re.compile(r"blobs[/\\]sha256-")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_content")
 
@@ -55,29 +54,7 @@ class _Props(msgspec.Struct):
     is_sleeping: bool = False
 
 
-class _Meta(msgspec.Struct):
-    n_ctx_train: Count | None = None
-    n_params: Count | None = None
-    size: Count | None = None
-
-
-class _State(msgspec.Struct):
-    value: str
-
-
-class _Model(msgspec.Struct):
-    id: Name
-    aliases: list[str] = []
-    created: Count | None = None
-    meta: _Meta | None = None
-    status: _State | None = None
-
-
-class _List(msgspec.Struct):
-    data: list[msgspec.Raw]
-
-
-class LlamaCppProvider(ServiceProvider):
+class LlamaCppProvider(LlamaCppLifecycle):
     """llama.cpp's server at one address."""
 
     service_type: ClassVar[str] = "llamacpp"
@@ -89,11 +66,11 @@ class LlamaCppProvider(ServiceProvider):
     async def fetch_models(self) -> list[ModelInfo]:
         """List the model, or the router's models, with what the server says of itself."""
         async with side_by_side() as group:
-            asked = group.create_task(self.ask(_MODELS, _List))
+            asked = group.create_task(self.told_models())
             described = group.create_task(self.ask(HTTPRequest(path="/props"), _Props))
-        models = self.entries(_MODELS, asked.result().data, _Model, at="$.data")
-        props = described.result()
-        if props.role == "router":
+        models, props = asked.result(), described.result()
+        self._router, self._sleeping = props.role == "router", props.is_sleeping
+        if self._router:
             return [self._routed(model) for model in models]
         embeds = None if props.is_sleeping else await self._embeds()
         return [self._single(model, props, embeds=embeds) for model in models]
@@ -108,8 +85,8 @@ class LlamaCppProvider(ServiceProvider):
             return False
         return True if isinstance(error, InvalidRequest) else None
 
-    def _single(self, model: _Model, props: _Props, *, embeds: bool | None) -> ModelInfo:
-        meta = model.meta or _Meta()
+    def _single(self, model: Model, props: _Props, *, embeds: bool | None) -> ModelInfo:
+        meta = model.meta or Meta()
         told = {
             "max_tokens": meta.n_ctx_train,
             **_chat(model.id, embeds=embeds),
@@ -128,20 +105,25 @@ class LlamaCppProvider(ServiceProvider):
         )
         return self._info(model, told, now, quantization=props.model_ftype)
 
-    def _routed(self, model: _Model) -> ModelInfo:
+    def _routed(self, model: Model) -> ModelInfo:
         loaded = None if model.status is None else model.status.value == "loaded"
         longest = model.meta.n_ctx_train if model.meta else None
-        now = state(Source.SERVER, context_length=longest, loaded=loaded)
+        now = state(
+            Source.SERVER,
+            context_length=longest,
+            loaded_context_length=model.meta.n_ctx if model.meta and loaded else None,
+            loaded=loaded,
+        )
         return self._info(model, {"max_tokens": longest}, now)
 
     def _info(
         self,
-        model: _Model,
+        model: Model,
         told: dict[str, Any],
         now: State,
         quantization: str | None = None,
     ) -> ModelInfo:
-        meta = model.meta or _Meta()
+        meta = model.meta or Meta()
         return ModelInfo(
             id=model.id,
             service=self.id,

@@ -1,0 +1,124 @@
+"""A chat with the emulated llama.cpp: a word is a token, and times are made up."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from patinox.testing.exchange import Exchange
+from patinox.testing.llamacpp.models import LlamaCppModel, LlamaCppPrompt
+from patinox.testing.llamacpp.shapes import LlamaCppError, reply, to_json
+
+_CREATED = 1_795_349_474
+_PIECE = re.compile(r"\s*\S+")
+_PROMPT_MS, _TOKEN_MS = 1.0, 2.0
+
+
+async def reply_chat(
+    exchange: Exchange, model: LlamaCppModel, body: Mapping[str, Any], build_info: str
+) -> None:
+    """Answer a chat, whole or as a stream."""
+    generation = _Generation(model, body, build_info)
+    if body.get("stream") is not True:
+        await reply(exchange, generation.whole())
+        return
+    await exchange.start(200, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    for frame in generation.frames():
+        await exchange.send(b"data: " + to_json(frame) + b"\n\n")
+    await exchange.send(b"data: [DONE]\n\n")
+    await exchange.finish()
+
+
+class _Generation:
+    """One answer: refused before it begins, or whole."""
+
+    def __init__(self, model: LlamaCppModel, body: Mapping[str, Any], build_info: str) -> None:
+        messages = body.get("messages")
+        if messages is None:
+            raise LlamaCppError(400, "'messages' is required", "invalid_request_error")
+        if not isinstance(messages, list):
+            said = "Expected 'messages' to be an array"
+            raise LlamaCppError(400, said, "invalid_request_error")
+        texts = [(one.get("role"), one.get("content") or "") for one in messages]
+        self._prompt = sum(len(text.split()) for _, text in texts)
+        self._refuse_overflow(model)
+        asked = next((text for role, text in reversed(texts) if role == "user"), "")
+        answer = model.answer(LlamaCppPrompt(model.id, asked, body))
+        limit = body.get("max_completion_tokens", body.get("max_tokens"))
+        room = model.context_length - self._prompt
+        most = room if limit is None or limit < 0 else min(max(limit, 1), room)
+        pieces = _PIECE.findall(answer)
+        self._pieces, self._ended = pieces[:most], "length" if len(pieces) > most else "stop"
+        self._usage_wanted = (body.get("stream_options") or {}).get("include_usage") is True
+        digest = hashlib.sha256(to_json([model.id, texts])).hexdigest()
+        self._head = {
+            "created": _CREATED,
+            "model": model.id,
+            "system_fingerprint": build_info,
+            "id": f"chatcmpl-{digest[:32]}",
+        }
+
+    def _refuse_overflow(self, model: LlamaCppModel) -> None:
+        if self._prompt >= model.context_length:
+            raise LlamaCppError(
+                400,
+                f"request ({self._prompt} tokens) exceeds the available context size "
+                f"({model.context_length} tokens), try increasing it",
+                "exceed_context_size_error",
+                n_prompt_tokens=self._prompt,
+                n_ctx=model.context_length,
+            )
+
+    def whole(self) -> dict[str, object]:
+        """Return a whole reply."""
+        message = {"role": "assistant", "content": "".join(self._pieces)}
+        choice = {"finish_reason": self._ended, "index": 0, "message": message}
+        return {
+            "choices": [choice],
+            **self._head,
+            "object": "chat.completion",
+            "usage": self._usage(),
+            "timings": self._timings(),
+        }
+
+    def frames(self) -> Iterator[dict[str, object]]:
+        """Return the frames of a stream, in order."""
+        yield self._frame({"role": "assistant", "content": None})
+        for piece in self._pieces:
+            yield self._frame({"content": piece})
+        finish = self._frame({}, self._ended)
+        if not self._usage_wanted:
+            yield {**finish, "timings": self._timings()}
+            return
+        yield finish
+        last = {"choices": [], **self._head, "object": "chat.completion.chunk"}
+        yield {**last, "usage": self._usage(), "timings": self._timings()}
+
+    def _frame(self, delta: dict[str, object], ended: str | None = None) -> dict[str, object]:
+        choice = {"finish_reason": ended, "index": 0, "delta": delta}
+        return {"choices": [choice], **self._head, "object": "chat.completion.chunk"}
+
+    def _usage(self) -> dict[str, object]:
+        made = len(self._pieces)
+        return {
+            "completion_tokens": made,
+            "prompt_tokens": self._prompt,
+            "total_tokens": self._prompt + made,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+
+    def _timings(self) -> dict[str, object]:
+        made = len(self._pieces)
+        return {
+            "cache_n": 0,
+            "prompt_n": self._prompt,
+            "prompt_ms": self._prompt * _PROMPT_MS,
+            "prompt_per_token_ms": _PROMPT_MS,
+            "prompt_per_second": 1000 / _PROMPT_MS,
+            "predicted_n": made,
+            "predicted_ms": made * _TOKEN_MS,
+            "predicted_per_token_ms": _TOKEN_MS,
+            "predicted_per_second": 1000 / _TOKEN_MS,
+        }
