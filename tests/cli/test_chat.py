@@ -428,3 +428,11 @@ def test_a_model_that_sees_nothing_is_not_shown_a_picture(run: Run, picture: str
     result = run("chat", "-m", "llama3.2:3b", "What?", "--image", picture)
     assert result.code == 1
     assert "does not see pictures" in result.err
+
+
+@pytest.mark.usefixtures("ollama")
+@pytest.mark.parametrize("command", ["chat", "complete"])
+def test_what_is_not_as_it_was_asked_for_is_said(run: Run, command: str) -> None:
+    result = run(command, "llama3.2:3b", "a long word " * 40, "--num-ctx", "64")
+    assert result.code == 0
+    assert "has a context of 64: the server may cut it." in " ".join(result.err.split())

@@ -102,15 +102,18 @@ class Talk:
                         if isinstance(event, ResponseStarted):
                             self._tell_attempts(event.attempts)
                         screen.show(event)
-            return stream.response
+            response = stream.response
         finally:
             screen.end()
+        self._tell_warnings(response)
+        return response
 
     async def whole(self, request: CompletionRequest, info: ModelInfo) -> CompletionResponse:
         """Wait for an answer in one piece; raises `ProviderError`."""
         with self.screen().waiting.during(waiting_for(info)):
             response = await self.local.complete(request)
         self._tell_attempts(response.attempts)
+        self._tell_warnings(response)
         return response
 
     def tell_summary(self, response: CompletionResponse, info: ModelInfo) -> None:
@@ -120,6 +123,10 @@ class Talk:
     def _tell_attempts(self, attempts: Sequence[str]) -> None:
         for attempt in attempts:
             self.out.remark(f"Not answered by {attempt}")
+
+    def _tell_warnings(self, response: CompletionResponse) -> None:
+        for warning in response.warnings:
+            self.out.remark(warning)
 
     def _own_words(self, info: ModelInfo) -> dict[str, Any]:
         """Return the options that one kind of service alone knows."""
