@@ -34,6 +34,8 @@ PRINTED = {
     "Several servers 1": "from ollama because the only service that has the model",
     "Several servers 2": "ollama at http://127.0.0.1:",
     "One server 1": "You said: Hello",
+    "Loading, pulling, removing 1": "pulling manifest None None None\n",
+    "Loading, pulling, removing 2": "LM Studio deletes no model over HTTP. Delete it in its window",
     "Keys 1": "***",
     "Privacy and the cloud 1": "runs in the cloud, although Ollama lists it",
     "The engine inside 1": "a toy",

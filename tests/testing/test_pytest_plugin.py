@@ -13,8 +13,12 @@ import patinox.testing
 PLUGIN_TEST = """
 import urllib.request, json
 
-def test_blocking(ollama_emulator, lmstudio_emulator):
-    for emulator, path in ((ollama_emulator, "/api/tags"), (lmstudio_emulator, "/v1/models")):
+def test_blocking(ollama_emulator, lmstudio_emulator, llamacpp_emulator):
+    for emulator, path in (
+        (ollama_emulator, "/api/tags"),
+        (lmstudio_emulator, "/v1/models"),
+        (llamacpp_emulator, "/v1/models"),
+    ):
         with urllib.request.urlopen(emulator.url + path) as reply:
             assert json.load(reply)
         assert [seen.path for seen in emulator.requests] == [path]

@@ -7,7 +7,8 @@ module says); they are not the servers, and run no model:
         ...  # talk to ollama.url, then look at ollama.requests
 
 Where nothing is async, `with OllamaEmulator().run_in_thread() as ollama:` does the same. With
-pytest the fixtures `ollama_emulator` and `lmstudio_emulator` are there by themselves.
+pytest the fixtures `ollama_emulator`, `lmstudio_emulator` and `llamacpp_emulator` are there by
+themselves.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from patinox.testing.llamacpp import LlamaCppEmulator
     from patinox.testing.lmstudio import LMStudioEmulator
     from patinox.testing.ollama import OllamaEmulator
 
@@ -31,4 +32,13 @@ def lmstudio_emulator() -> Iterator[LMStudioEmulator]:
     from patinox.testing.lmstudio import LMStudioEmulator  # noqa: PLC0415 - only where it is used
 
     with LMStudioEmulator().run_in_thread() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def llamacpp_emulator() -> Iterator[LlamaCppEmulator]:
+    """Give a running `LlamaCppEmulator`, a router of its default models."""
+    from patinox.testing.llamacpp import LlamaCppEmulator  # noqa: PLC0415 - only where it is used
+
+    with LlamaCppEmulator().run_in_thread() as emulator:
         yield emulator

@@ -22,7 +22,7 @@ from patinox.provider.lifecycle import (
 )
 from patinox.provider.local.config import LMStudioConfig
 from patinox.provider.local.errors import ModelNotFound, ServiceError, ServiceTimeout
-from patinox.provider.local.lifecycle import KEEP_ALIVE, Refusals
+from patinox.provider.local.lifecycle import CONTEXT_LENGTH, KEEP_ALIVE, Refusals
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.wire.http import HTTPRequest, json_request
 from patinox.provider.local.wire.json import Count, Name, decode_leniently
@@ -52,19 +52,20 @@ _NOT_OVER_HTTP: Refusals = {
 _BEFORE_0_4: Refusals = {
     **_NOT_OVER_HTTP,
     **{
-        operation: (
-            f"LM Studio before 0.4 does not {operation} models over HTTP.",
+        what: (
+            f"LM Studio before 0.4 does not {verb} models over HTTP.",
             f"Update it, or: lms {command}",
         )
-        for operation, command in (
-            (Operation.PULL, "get"),
-            (Operation.LOAD, "load"),
-            (Operation.UNLOAD, "unload"),
+        for what, verb, command in (
+            (Operation.PULL, "pull", "get"),
+            (Operation.LOAD, "load", "load"),
+            (Operation.UNLOAD, "unload", "unload"),
+            (CONTEXT_LENGTH, "load", "load --context-length TOKENS"),
         )
     },
 }
 _COMPATIBLE_ONLY: Refusals = dict.fromkeys(
-    (*Operation, KEEP_ALIVE),
+    (*Operation, KEEP_ALIVE, CONTEXT_LENGTH),
     (
         "The OpenAI-compatible routes of LM Studio do not manage models.",
         "Allow its own routes: `use_openai_compat=False`.",
