@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 import pytest
 
 from patinox.cli import screen
-from patinox.cli.screen import summary, waiting_for
+from patinox.cli.screen import loading, summary, waiting_for
 from patinox.provider.types import (
     CompletionChoice,
     CompletionMessage,
     CompletionResponse,
+    LoadProgress,
     ModelInfo,
     Timings,
     Usage,
@@ -436,3 +437,22 @@ def test_what_is_not_as_it_was_asked_for_is_said(run: Run, command: str) -> None
     result = run(command, "llama3.2:3b", "a long word " * 40, "--num-ctx", "64")
     assert result.code == 0
     assert "has a context of 64: the server may cut it." in " ".join(result.err.split())
+
+
+def test_text_that_turns_out_to_be_reasoning_is_said_to_be(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = OllamaAnswer(text="3 and 4 are\n</think>\n\nSeven.")
+    model = OllamaModel(name="m:1", capabilities=("completion", "thinking"), reply=reply)
+    with OllamaEmulator(models=[model]).run_in_thread() as emulator:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", emulator.url)
+        result = run("chat", "m:1", "3 + 4?")
+        whole = run("complete", "m:1", "3 + 4?")
+    assert result.out == "3 and 4 are\nSeven.\n"
+    assert "All of this was reasoning; the answer:" in result.err
+    assert whole.out == "Seven.\n"
+
+
+def test_how_far_a_model_is_loaded_is_told_where_the_server_does() -> None:
+    assert loading(LoadProgress(model="m", fraction=0.5)) == "loading m, 50 %"
+    assert loading(LoadProgress(model="m")) == "loading m"

@@ -15,6 +15,9 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PRINTED = {
     "blocking": r"""
 (You said: Name three rivers\.\n){2}in one piece and in many, by lmstudio""",
+    "continue_text": r"""
+You said: Once upon a time
+.+ does not fill in the middle of a text\. .+""",
     "defaults": r"""
 sober: at most 40 tokens: You said: .+
 brief: at most 10 tokens: You said: .+
@@ -41,6 +44,15 @@ in memory: nomic-embed-text:latest on ollama, leaves some time
     "list_models": r"""
 (.+\n)+ollama::gpt-oss:120b-cloud +131,072  chat tools thinking +in the cloud
 (.+\n)+ollama::nomic-embed-text:latest +2,048  embeddings""",
+    "long_prompts": r"""
+about 6,\d\d\d tokens
+warning: The prompt has about 6,\d\d\d tokens, but 'llama3\.2:3b' on Ollama has a context of 2,048.+
+warning: The server read \d.+ tokens of a prompt of about .+
+refused: 6,\d\d\d tokens do not fit 2,048""",
+    "probabilities": r"""
+(.+: This server does not tell how probable its tokens are\.\n)*'You' +\d+%  else \[' other1'\]""",
+    "reasoning": r"""
+(thinks: .+\n)+(says: .+\n)+at once: .+ \(thought 0 characters\)""",
     "several_servers": r"""
 ollama: Ollama \d\S+, available \(http://.+\)
 lmstudio: LM Studio \d\S+, available \(http://.+\)

@@ -12,8 +12,11 @@ from patinox.cli.output import Output, Terminal
 from patinox.cli.render import count, duration, join, printable, speech, speed
 from patinox.provider.types import (
     CompletionResponse,
+    LoadProgress,
     ModelInfo,
     ReasoningDelta,
+    ReasoningImplied,
+    ResponseStarted,
     StreamEvent,
     TextDelta,
 )
@@ -73,7 +76,15 @@ class Screen:
 
     def show(self, event: StreamEvent) -> None:
         """Write what an event adds."""
-        if isinstance(event, ReasoningDelta):
+        if isinstance(event, LoadProgress):
+            self.waiting.what = loading(event)
+        elif isinstance(event, ResponseStarted):
+            self.waiting.what = f"waiting for {event.model}"
+        elif isinstance(event, ReasoningImplied):
+            self._end(self._out.out)
+            self.text = ""
+            self._out.remark("All of this was reasoning; the answer:")
+        elif isinstance(event, ReasoningDelta):
             self.waiting.what = "thinking"
             if self._think:
                 self._write(self._out.err, event.reasoning, "dim")
@@ -123,6 +134,16 @@ def waiting_line(what: str, seconds: int, width: int | None) -> str:
 def waiting_for(info: ModelInfo) -> str:
     """Say what a request has to wait for."""
     return f"loading {info.id}" if info.loaded is False else f"waiting for {info.id}"
+
+
+def loading(progress: LoadProgress) -> str:
+    """Say how far a model is loaded.
+
+    >>> loading(LoadProgress(model="qwen3:4b", fraction=0.65))
+    'loading qwen3:4b, 65 %'
+    """
+    told = "" if progress.fraction is None else f", {progress.fraction * 100:.0f} %"
+    return f"loading {progress.model}{told}"
 
 
 def summary(response: CompletionResponse, model: str, place: str) -> str:
