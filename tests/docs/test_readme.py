@@ -1,4 +1,4 @@
-"""The code in README.md and docs/guide.md is run as it stands there."""
+"""The code in README.md and in the pages of the guide is run as it stands there."""
 
 import ast
 import asyncio
@@ -19,13 +19,19 @@ ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "guide.md"
 
-# What each block of the guide prints, as far as it is the same in every run.
+# The guide's pages of code that runs; the first is its front.
+PAGES = (GUIDE, ROOT / "docs" / "answers.md")
+
+# What each block of these pages prints, as far as it is the same in every run.
 PRINTED = {
     "First steps 1": "lmstudio::qwen/qwen3-4b-2507: in memory\nYou said: Why is the sky blue?",
     "First steps 2": "You said: And a neap tide?\nstop ",
     "Choosing a model 1": "ollama::llama3.2:3b\n",
     "What a model can do 1": "tools: True by the server\ncontext: 131072 ",
-    "Options in the server's words 1": "You said: Hello",
+    "How the next word is chosen 1": "You said: Hello",
+    "Reasoning 1": "The user said something. -> You said: 3 + 4?",
+    "Probabilities 1": "You -0.5 ['You', ' other1', ' other2']",
+    "Going on with a text 1": "You said: Once upon a time",
     "Streaming, and leaving early 1": "You said: Count to three.\nended by stop\n",
     "Streaming, and leaving early 2": "left after: You said: Tell a story",
     "Vectors 1": "2 vectors of 768 numbers",
@@ -98,12 +104,15 @@ def test_the_code_in_the_readme_works_as_written(
     assert [len(vector) for vector in names["vectors"]] == [768, 768]
 
 
-@pytest.mark.parametrize("place", [place for place in python(GUIDE) if "Testing" not in place])
+BLOCKS = {place: code for page in PAGES for place, code in python(page).items()}
+
+
+@pytest.mark.parametrize("place", [place for place in BLOCKS if "Testing" not in place])
 def test_each_block_of_the_guide_works_as_written(
     place: str, servers: Mapping[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert servers
-    run(python(GUIDE)[place], place)
+    run(BLOCKS[place], place)
     printed = capsys.readouterr().out
     assert PRINTED[place] in printed
     assert printed.strip()
