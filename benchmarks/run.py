@@ -28,17 +28,17 @@ HERE = Path(__file__).parent
 BUILD = HERE / ".build"
 SECONDS = 0.06  # of work that a block is to hold
 IMPORTS = {
-    "patinox": "patinox",
-    "ollama": "ollama",
-    "openai": "openai",
-    "httpx": "httpx",
-    "aiohttp": "aiohttp",
-    "litellm": "litellm",
-    "any-llm": "any_llm",
-    "langchain-ollama": "langchain_ollama",
+    "patinox": "from patinox import LocalProvider",  # `import patinox` alone loads what is named
+    "ollama": "import ollama",
+    "openai": "import openai",
+    "httpx": "import httpx",
+    "aiohttp": "import aiohttp",
+    "litellm": "import litellm",
+    "any-llm": "import any_llm",
+    "langchain-ollama": "import langchain_ollama",
 }
 CLOCKS = (
-    "import time; w, c = time.perf_counter(), time.process_time(); import {};"
+    "import time; w, c = time.perf_counter(), time.process_time(); {};"
     "print(time.perf_counter() - w, time.process_time() - c)"
 )
 
@@ -171,10 +171,10 @@ def imports(core: int, count: int) -> dict[str, dict[str, list[float]]]:
     """Seconds that the import takes in fresh interpreters, in turn."""
     found: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in IMPORTS}
     for number in range(count + 1):
-        for name, module in IMPORTS.items():
+        for name, statement in IMPORTS.items():
             with pinned(core):
                 done = subprocess.run(
-                    [peers.python(name), "-c", CLOCKS.format(module)],
+                    [peers.python(name), "-c", CLOCKS.format(statement)],
                     check=True,
                     capture_output=True,
                     text=True,

@@ -253,7 +253,8 @@ static void make_lists(void) {
 static void make_probes(void) {
     const char *cpp = "Server: llama.cpp\r\n";
     probes[0] = json("", "{\"version\":\"0.33.0\"}");
-    probes[1] = json("", "Ollama is running");
+    add(&probes[1], "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                    "Content-Length: 17\r\n\r\nOllama is running");
     probes[2] = json("", "{\"lmstudio\":true}");
     probes[3] = json("", "{\"package\":\"lmstudio\",\"version\":\"0.4.0\"}");
     probes[4] = json(cpp, "{\"status\":\"ok\"}");
@@ -306,6 +307,14 @@ static void choose_reply(struct connection *c, const char *path, const char *bod
         return;
     }
     c->whole = plain_reply(c->kind, path, body);
+}
+
+/* Says that the connection will be closed, in place of the plain status line. */
+static void start_reply(struct connection *c) {
+    static const char plain[] = "HTTP/1.1 200 OK\r\n", closing[] = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+    const char *start = c->whole ? c->whole->data : c->stream->piece[0].data;
+    if (!c->close || strncmp(start, plain, sizeof plain - 1)) return;
+    if (send(c->fd, closing, sizeof closing - 1, MSG_NOSIGNAL | MSG_MORE) > 0) c->sent = sizeof plain - 1;
 }
 
 static void hang_up(struct connection *c) {
@@ -392,6 +401,7 @@ static bool answer(struct connection *c) {
         char *path = strchr(c->in, ' '), kept = body[size];
         body[size] = 0;
         choose_reply(c, path ? path + 1 : "", body);
+        start_reply(c);
         body[size] = kept;
         c->held -= body + size - c->in;
         memmove(c->in, body + size, c->held);
