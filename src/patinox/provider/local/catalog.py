@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.types import ModelInfo
@@ -24,14 +24,19 @@ class Catalog:
         self._changes = 0
         self._flight = SingleFlight(self._refresh)
 
+    @property
+    def at_hand(self) -> tuple[ModelInfo, ...] | None:
+        """The models, if they are young enough that nobody need be asked; else `None`."""
+        young = self._fetched_at is not None and self._clock() - self._fetched_at < self._ttl
+        return self._models if young else None
+
     async def get(self, *, fresh: bool = False) -> tuple[ModelInfo, ...]:
         """Return the models; `fresh` asks the server even if the list is young.
 
         Raises:
             ProviderError: the server could not be asked; all who waited get the same error.
         """
-        young = self._fetched_at is not None and self._clock() - self._fetched_at < self._ttl
-        if fresh or not young:
+        if fresh or self.at_hand is None:
             await self._flight.run()
             if self._fetched_at is None:  # what was fetched is from before a change
                 await self._flight.run()
@@ -50,3 +55,24 @@ class Catalog:
         changes = self._changes
         self._models = tuple(await self._fetch())
         self._fetched_at = self._clock() if changes == self._changes else None
+
+
+class Names:
+    """The models of one list by their names: a list that is kept is looked into for every request.
+
+    An exact name goes before one that means the same, and of two models the first.
+    """
+
+    def __init__(self, models: Sequence[ModelInfo], normalize: Callable[[str], str]) -> None:
+        """Take in `models`; two names mean the same if `normalize` makes them one."""
+        self.models = models
+        self._normalize = normalize
+        backwards = models[::-1]
+        self._exact = {info.id: info for info in backwards}
+        self._others = {
+            normalize(name): info for info in backwards for name in (info.id, *info.aliases)
+        }
+
+    def find(self, name: str) -> ModelInfo | None:
+        """Return the model of that name, or `None`."""
+        return self._exact.get(name) or self._others.get(self._normalize(name))

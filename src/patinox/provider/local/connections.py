@@ -7,6 +7,7 @@ between the chunks of a body it takes for ever. Imported where a first request i
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from functools import partial
 from typing import Any
@@ -54,6 +55,10 @@ class GuardedHandler(ResponseHandler):
         """Get ready for one more reply."""
         self._begin()
         super().set_response_params(**params)
+
+    def is_connected(self) -> bool:
+        """Whether it can serve again: nothing has come since, not even an end yet unseen."""
+        return super().is_connected() and not _readable(self.transport)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes, before and after the client has understood it."""
@@ -105,6 +110,18 @@ class GuardedHandler(ResponseHandler):
         self.set_exception(error)
         if self.transport is not None:
             self.transport.close()
+
+
+def _readable(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the loop, had it had the time, would have read something here."""
+    socket_ = transport.get_extra_info("socket") if transport is not None else None
+    if socket_ is None:
+        return False
+    if not hasattr(select, "poll"):  # Windows, where `select` takes any socket
+        return bool(select.select([socket_], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(socket_, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Resolver(aiohttp.ThreadedResolver):

@@ -37,6 +37,7 @@ from patinox.provider.local.facts import capabilities, state
 from patinox.provider.local.lifecycle import CONTEXT_LENGTH, KEEP_ALIVE, Refusals
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
+from patinox.provider.local.transport import in_time
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.secret import Secret
 from patinox.provider.types import CompletionMessage, CompletionRequest, ModelInfo, Source
@@ -155,17 +156,22 @@ class EmbeddedProvider(ServiceProvider):
         return True
 
     @contextlib.asynccontextmanager
-    async def target(self, info: ModelInfo) -> AsyncGenerator[Target]:
+    async def target(
+        self, info: ModelInfo, *, within: float | None = None, phase: str = "first_token"
+    ) -> AsyncGenerator[Target]:
         """Have the model loaded by a child for as long as the request takes."""
         async with contextlib.AsyncExitStack() as stack:
-            lease = partial(self.pool.lease, self._files[info.id])
-            try:
+            yield await in_time(self._leased(info, stack), within, phase, self.label)
+
+    async def _leased(self, info: ModelInfo, stack: contextlib.AsyncExitStack) -> Target:
+        lease = partial(self.pool.lease, self._files[info.id])
+        try:
+            engine = await stack.enter_async_context(lease())
+            if not await self._lives(engine):
                 engine = await stack.enter_async_context(lease())
-                if not await self._lives(engine):
-                    engine = await stack.enter_async_context(lease())
-            except EngineError as error:
-                raise _explained(error) from error
-            yield _target(engine)
+        except EngineError as error:
+            raise _explained(error) from error
+        return _target(engine)
 
     async def running_models(self) -> list[RunningModel]:
         """List the files that a child has loaded; how much memory that takes is not known."""

@@ -27,6 +27,7 @@ error here (https://docs.ollama.com/faq).
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -59,12 +60,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine by its very address."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
 
     def __str__(self) -> str:
         """Return the URL."""
@@ -75,6 +71,16 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
         if self.host != "localhost":
             return (self,)
         return tuple(msgspec.structs.replace(self, host=host) for host in ("127.0.0.1", "::1"))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_endpoint(text: str, *, default_port: int, setting: str = "endpoint") -> Endpoint:

@@ -80,6 +80,7 @@ class LMStudioProvider(LMStudioLifecycle):
     dialect: ClassVar[Dialect] = OpenAIDialect(rules=RULES, counts_embedding_tokens=False)
     default_port: ClassVar[int] = 1234
     cuts_texts: ClassVar[bool] = True
+    keeps_connections: ClassVar[bool] = True
 
     @property
     def inferred_version(self) -> str | None:

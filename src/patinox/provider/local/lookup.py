@@ -70,6 +70,8 @@ class ModelLookup:
         """Ask services at once; one that is slow is not waited for if another has the model."""
         if not asked:
             return []
+        if not fresh and all(known.provider.has_list_at_hand for known in asked):
+            return self._found_at_hand(asked, wanted)
         tasks: dict[asyncio.Task[ModelInfo | None], Known] = {}
         async with asyncio.TaskGroup() as group:
             for known in asked:
@@ -83,6 +85,11 @@ class ModelLookup:
             for task, known in tasks.items()
             if not task.cancelled() and (info := task.result()) is not None
         ]
+
+    def _found_at_hand(self, asked: Sequence[Known], wanted: ModelId) -> list[Candidate]:
+        """Look into lists that are all young: nobody is asked, so nothing is waited for."""
+        found = ((known, known.provider.find_at_hand(wanted)) for known in asked)
+        return [self._candidate(known, info) for known, info in found if info is not None]
 
     def _candidate(self, known: Known, model: ModelInfo) -> Candidate:
         watch, service = self._discovery.watch, known.info

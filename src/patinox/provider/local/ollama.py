@@ -74,6 +74,7 @@ class OllamaProvider(OllamaLifecycle):
     label: ClassVar[str] = "Ollama"
     dialect: ClassVar[Dialect] = OllamaDialect()
     default_port: ClassVar[int] = 11434
+    keeps_connections: ClassVar[bool] = True
 
     _shown: Mapping[tuple[str, str], _Show] = {}
 

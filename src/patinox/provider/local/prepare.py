@@ -106,7 +106,7 @@ async def _with_pictures(request: CompletionRequest, service: ServiceProvider) -
 def _accept(
     service: ServiceProvider, request: Prompt, info: ModelInfo, answered: str
 ) -> str | None:
-    if service.answers_as(info, answered):
+    if answered == info.id or service.answers_as(info, answered):
         return None
     said = f"{service.label} answered with {answered!r} instead of {info.id!r}."
     if request.on_mismatch == "label":

@@ -10,6 +10,7 @@ import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
@@ -18,7 +19,7 @@ import msgspec
 from patinox.provider.base import CompletionStream
 from patinox.provider.errors import CloudModelRefused, ProviderError
 from patinox.provider.local.answer import Answer
-from patinox.provider.local.catalog import Catalog, Clock
+from patinox.provider.local.catalog import Catalog, Clock, Names
 from patinox.provider.local.config import ServiceConfig
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import discreet, is_fault
@@ -67,6 +68,10 @@ class ServiceProvider(LifecycleMixin):
     cuts_prompts: ClassVar[bool] = True
     cuts_texts: ClassVar[bool] = False
     default_port: ClassVar[int] = 80
+    # Whether a connection outlives an answer. A new one for each costs as much as all else we do.
+    keeps_connections: ClassVar[bool] = False
+
+    _names: Names | None = None
 
     @property
     def options_type(self) -> str:
@@ -160,7 +165,7 @@ class ServiceProvider(LifecycleMixin):
 
     def answers_as(self, info: ModelInfo, answered: str) -> bool:
         """Tell whether an answer signed `answered` may come from the model."""
-        return self.match(ModelId(answered), [info]) is not None
+        return self.normalize(answered) in map(self.normalize, (info.id, *info.aliases))
 
     async def survey(self) -> Survey:
         """Ask in the cheapest way which models there are and which are loaded."""
@@ -241,14 +246,16 @@ class ServiceProvider(LifecycleMixin):
             clock=self._clock,
         )
         try:
-            info = await in_time(self.resolve(request.model), *answer.limit(), self.label)
+            info = await self.resolve_in_time(request.model, *answer.limit())
             prepared = await prepare(self, request, info, streaming=streaming)
             answer.expect(prepared)
             if info.loaded is False:
                 yield [LoadProgress(model=info.id, service=self.id, seconds=answer.seconds)]
             async with contextlib.AsyncExitStack() as stack:
-                entering = stack.enter_async_context(self.target(info))
-                target = await in_time(entering, *answer.limit(), self.label)
+                within, phase = answer.limit()
+                target = await stack.enter_async_context(
+                    self.target(info, within=within, phase=phase)
+                )
                 reply = await stack.enter_async_context(
                     self._ask_for(prepared.http, target, answer)
                 )
@@ -279,6 +286,7 @@ class ServiceProvider(LifecycleMixin):
             phase=phase,
             connect=self._connect(target.endpoint),
             api_key=target.api_key,
+            keep=self.keeps_connections,
         ) as reply:
             if reply.status != 200:  # noqa: PLR2004  the one status of an answer
                 within, phase = answer.limit()
@@ -300,14 +308,9 @@ class ServiceProvider(LifecycleMixin):
         """Find the model among `models`: by its exact name, else by a name that means the same."""
         if model.provider_hint not in {None, self.id, self.service_type}:
             return None
-        for info in models:
-            if model.name == info.id:
-                return info
-        wanted = self.normalize(model.name)
-        for info in models:
-            if wanted in {self.normalize(name) for name in (info.id, *info.aliases)}:
-                return info
-        return None
+        if self._names is None or self._names.models is not models:
+            self._names = Names(models, self.normalize)
+        return self._names.find(model.name)
 
     async def resolve(self, model: ModelId) -> ModelInfo:
         """Find the model, asking the server once more if it is not in a list that was kept.
@@ -316,13 +319,22 @@ class ServiceProvider(LifecycleMixin):
             ModelNotFound: it is not there; the message has the nearest names.
             CloudModelRefused: it runs in the cloud and that is not allowed.
         """
-        info = await self.locate(model)
+        return self._allowed(await self.locate(model))
+
+    def _allowed(self, info: ModelInfo) -> ModelInfo:
         if info.remote and not self.config.allow_cloud:
             raise CloudModelRefused(
                 f"{info.id!r} runs in the cloud, although {self.label} lists it.",
                 hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
             )
         return info
+
+    async def resolve_in_time(self, model: ModelId, within: float, phase: str) -> ModelInfo:
+        """Find the model as `resolve` does, `within` seconds if the server is to be asked."""
+        info = self.find_at_hand(model)
+        if info is not None:
+            return self._allowed(info)
+        return await in_time(self.resolve(model), within, phase, self.label)
 
     async def locate(self, model: ModelId) -> ModelInfo:
         """Find the model as `resolve` does, wherever it runs; raises `ModelNotFound`."""
@@ -334,7 +346,20 @@ class ServiceProvider(LifecycleMixin):
 
     async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:
         """Find the model in the list that is kept, or in a `fresh` one."""
-        return self.match(model, await self._catalog.get(fresh=fresh)) or self.unlisted(model)
+        return self._among(await self._catalog.get(fresh=fresh), model)
+
+    @property
+    def has_list_at_hand(self) -> bool:
+        """Whether its list of models is so young that it need not be asked."""
+        return self._catalog.at_hand is not None
+
+    def find_at_hand(self, model: ModelId) -> ModelInfo | None:
+        """Find the model without asking; `None` too where the list is too old for that."""
+        models = self._catalog.at_hand
+        return None if models is None else self._among(models, model)
+
+    def _among(self, models: Sequence[ModelInfo], model: ModelId) -> ModelInfo | None:
+        return self.match(model, models) or self.unlisted(model)
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:  # noqa: ARG002  for subclasses
         """Describe a model that the server knows without listing it; usually there is none."""
@@ -342,10 +367,18 @@ class ServiceProvider(LifecycleMixin):
 
     # Talking.
 
-    @contextlib.asynccontextmanager
-    async def target(self, info: ModelInfo) -> AsyncGenerator[Target]:  # noqa: ARG002  likewise
-        """Give the address that answers for this model, as long as it is needed."""
-        yield Target(endpoint=self.endpoint, api_key=self.config.api_key)
+    def target(
+        self,
+        info: ModelInfo,  # noqa: ARG002  likewise
+        *,
+        within: float | None = None,  # noqa: ARG002
+        phase: str = "first_token",  # noqa: ARG002
+    ) -> AbstractAsyncContextManager[Target]:
+        """Give the address that answers for this model, as long as it is needed.
+
+        Where it has to be waited for, that takes `within` seconds at most: that limit's `phase`.
+        """
+        return contextlib.nullcontext(Target(endpoint=self.endpoint, api_key=self.config.api_key))
 
     async def send(
         self,

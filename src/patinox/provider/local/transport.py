@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import importlib
 import io
+import math
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -38,15 +40,62 @@ _LONG = 2**20
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
+class _Late(Exception):
+    """Put into a body whose next bytes did not come in time."""
+
+
+class _Limit:
+    """One timer for all waits for a body: a wait only moves the time at which it would be late.
+
+    A timer for each wait would cost as much as reading what came.
+    """
+
+    def __init__(self, body: aiohttp.StreamReader) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._body = body
+        self._due = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float) -> None:
+        """Begin a wait of so many seconds."""
+        self._due = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._due:
+            self.close()
+            self._timer = self._loop.call_at(self._due, self._look)
+
+    def stop(self) -> None:
+        """End the wait; the timer runs on, for the next one."""
+        self._due = math.inf
+
+    def close(self) -> None:
+        """Take the timer away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due <= self._loop.time():
+            self._body.set_exception(_Late())
+        elif self._due < math.inf:
+            self._timer = self._loop.call_at(self._due, self._look)
+
+
 class StreamReply:
     """A reply whose body is still coming."""
 
     def __init__(self, response: aiohttp.ClientResponse, endpoint: Endpoint) -> None:
         """Wrap what the HTTP client gave."""
         self.status = response.status
-        self.headers = _headers(response)
         self._response = response
+        self._body = response.content
+        self._limit = _Limit(response.content)
         self._endpoint = endpoint
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The fields of the head, their names in lower case."""
+        return {name.lower(): value for name, value in self._response.headers.items()}
 
     async def read(self, *, within: float, phase: str) -> bytes:
         """Wait for the next bytes; empty at the end of the body.
@@ -55,10 +104,7 @@ class StreamReply:
             ServiceTimeout: nothing came `within` seconds.
             StreamInterrupted: the connection broke.
         """
-        with _explained(self._endpoint, streaming=True):
-            return await in_time(
-                self._response.content.readany(), within, phase, self._endpoint.authority
-            )
+        return await self._next(within, phase, streaming=True)
 
     async def whole(self, *, within: float, phase: str, budget: int = MAX_REPLY) -> HTTPReply:
         """Read the body to its end, `within` seconds and `budget` bytes.
@@ -68,18 +114,17 @@ class StreamReply:
             ResponseTooLarge: it is larger.
             ParseError: it broke off.
         """
-        body = bytearray()
-
-        async def collect() -> None:
-            async for data in self._response.content.iter_any():
-                body.extend(data)
-                if len(body) > budget:
-                    msg = f"{self._endpoint.authority} sent a reply of more than {budget:,} bytes."
-                    raise ResponseTooLarge(msg)
-
-        with _explained(self._endpoint):
-            await in_time(collect(), within, phase, self._endpoint.authority)
-        return HTTPReply(status=self.status, headers=self.headers, body=bytes(body))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within
+        pieces: list[bytes] = []
+        size = 0
+        while data := await self._next(end - loop.time(), phase, seconds=within):
+            pieces.append(data)
+            size += len(data)
+            if size > budget:
+                msg = f"{self._endpoint.authority} sent a reply of more than {budget:,} bytes."
+                raise ResponseTooLarge(msg)
+        return HTTPReply(status=self.status, headers=self.headers, body=b"".join(pieces))
 
     async def drain(self, *, within: float) -> None:
         """Read on to the end of a body that should be there, so that nobody is cut off in it.
@@ -87,7 +132,31 @@ class StreamReply:
         What comes is thrown away; a body that goes on is left.
         """
         with contextlib.suppress(ProviderError):
-            await self.whole(within=within, phase="idle", budget=0)
+            await self.read(within=within, phase="idle")
+
+    def close(self) -> None:
+        """Give a connection back that was read to its end and may be kept; close any other."""
+        self._limit.close()
+        self._response.release()
+
+    async def _next(
+        self, within: float, phase: str, *, streaming: bool = False, seconds: float | None = None
+    ) -> bytes:
+        try:
+            # What is there already is no reason to look at a clock.
+            data = self._body.read_nowait()
+            if data or self._body.at_eof():
+                return data
+            self._limit.start(within)
+            return await self._body.readany()
+        except _Late:
+            place = self._endpoint.authority
+            raise _late(place, phase, within if seconds is None else seconds) from None
+        except Exception:
+            with _explained(self._endpoint, streaming=streaming):
+                raise
+        finally:
+            self._limit.stop()
 
 
 class Transport:
@@ -167,14 +236,14 @@ class Transport:
         with _explained(endpoint):
             asked = _request(session, endpoint, request, connect, api_key)
             response = await in_time(asked, within, phase, endpoint.authority)
+        reply = StreamReply(response, endpoint)
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 msg = f"{endpoint.authority} sent a compressed reply that was not asked for."
                 raise ParseError(msg)
-            yield StreamReply(response, endpoint)
+            yield reply
         finally:
-            # Gives a connection back that was read to its end and may be kept; closes any other.
-            response.release()
+            reply.close()
 
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         if self._closed:
@@ -215,12 +284,19 @@ async def _request(
                 data=_data(request.body),
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                timeout=_timeout(connect),
             )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if last or not _wordless(error):
                 raise
     raise AssertionError  # the last attempt returns or raises
+
+
+@functools.cache
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
+
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
 def _data(body: bytes | None) -> bytes | io.BytesIO | None:
@@ -237,8 +313,8 @@ def _wordless(error: Exception) -> bool:
     return not isinstance(error, aiohttp.ClientConnectorError)
 
 
-async def in_time(work: Awaitable[T], seconds: float, phase: str, place: str) -> T:
-    """Wait `seconds` for `work` at a `place`, which is what messages call it.
+async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: str) -> T:
+    """Wait `seconds` for `work` at a `place`, which is what messages call it; `None` is for ever.
 
     Raises:
         ServiceTimeout: it took longer; its `phase` names the limit.
@@ -250,10 +326,13 @@ async def in_time(work: Awaitable[T], seconds: float, phase: str, place: str) ->
     except TimeoutError:
         if not limit.expired():
             raise
-        msg = f"{place} {_LATE[phase]} ({phase})."
-        # The caller's own limit holds for every service.
-        retryable = phase != "total"
-        raise ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=retryable) from None
+        raise _late(place, phase, seconds) from None
+
+
+def _late(place: str, phase: str, seconds: float | None) -> ServiceTimeout:
+    msg = f"{place} {_LATE[phase]} ({phase})."
+    # The caller's own limit holds for every service.
+    return ServiceTimeout(msg, phase=phase, seconds=seconds or 0.0, retryable=phase != "total")
 
 
 _LATE = {
@@ -317,7 +396,3 @@ def _exhausted(place: str, error: OSError) -> LocalResourcesExhausted:
         f"This process cannot open one more connection, here to {place}: {error.strerror}.",
         hint="Use fewer at once, or raise the limit: ulimit -n",
     )
-
-
-def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}

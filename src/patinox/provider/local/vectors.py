@@ -12,7 +12,7 @@ from patinox.provider.embeddings import EmbeddingMatrix
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.preflight import refuse
-from patinox.provider.local.transport import MAX_REPLY, in_time
+from patinox.provider.local.transport import MAX_REPLY
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, ModelInfo, Usage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def embed(
         within, phase = service.config.deadlines.embed + len(request.input), "embed"
     end = clock() + within
     try:
-        info = await in_time(service.resolve(request.model), within, phase, service.label)
+        info = await service.resolve_in_time(request.model, within, phase)
         refuse(request, info, label=service.label, service=service.id)
         responses = [
             await _part(service, replace(request, input=texts), info, lambda: end - clock(), phase)
@@ -69,8 +69,7 @@ async def _part(
     )
     count = len(request.input)
     async with contextlib.AsyncExitStack() as stack:
-        entering = stack.enter_async_context(service.target(info))
-        target = await in_time(entering, left(), phase, service.label)
+        target = await stack.enter_async_context(service.target(info, within=left(), phase=phase))
         reply = await service.send(
             http,
             within=left(),
