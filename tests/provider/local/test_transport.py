@@ -355,7 +355,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ("start", "piece"),
     [
         (OK + b"X: ", b"x" * 1000),
-        (OK, b"X: y\r\n"),
+        (OK, b"X: y\r\n" * 200),
         (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
         (b"", b"\r\n" * 1000),
     ],
