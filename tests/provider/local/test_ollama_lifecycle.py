@@ -234,6 +234,31 @@ async def test_a_load_that_takes_too_long_is_given_up() -> None:
             await ollama.load("chat:1b")
 
 
+async def test_a_model_that_somebody_else_loads_is_waited_for() -> None:
+    looks = list[str]()
+
+    async def loading(exchange: Exchange) -> bool:
+        if exchange.path != "/api/ps":
+            return False
+        looks.append(exchange.path)
+        length = 4096 if len(looks) > 3 else 0
+        entry = {"name": "chat:1b", "context_length": length}
+        await exchange.reply(200, json.dumps({"models": [entry]}).encode())
+        return True
+
+    async def pause(_: float) -> None:
+        looks.append("waited")
+
+    async with OllamaEmulator(models=[CHAT]) as server, OllamaProvider(server.url) as ollama:
+        ollama.pause = pause
+        server.faults.append(loading)
+        loaded = await ollama.ensure_loaded("chat:1b")
+
+    assert (loaded.already, loaded.context_length) == (True, 4096)
+    assert "waited" in looks
+    assert orders(server) == []
+
+
 async def test_a_model_that_leaves_at_once_has_no_context_to_read() -> None:
     async def nothing(exchange: Exchange) -> bool:
         if exchange.path != "/api/ps":

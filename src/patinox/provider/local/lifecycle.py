@@ -143,7 +143,7 @@ class LifecycleMixin(ABC):
         await self._refuse(Operation.LOAD)
         if context_length is not None:
             await self._refuse(CONTEXT_LENGTH)
-        async with self._change(info):
+        async with self._alone(info):
             return await self._timed(info, context_length, keep_alive)
 
     async def unload(self, model: ModelId | str) -> bool:
@@ -202,7 +202,7 @@ class LifecycleMixin(ABC):
         with self._explained():
             return await self.running_models()
 
-    async def load_progress(self, model: ModelId | str) -> float | None:  # noqa: ARG002  for those that tell
+    async def load_progress(self, model: ModelId | str) -> float | None:  # noqa: ARG002  for subclasses
         """Tell how far the load of a model is, 0 to 1, or `None` where the server does not tell."""
         return None
 
@@ -218,7 +218,11 @@ class LifecycleMixin(ABC):
 
     async def resident(self, info: ModelInfo) -> LoadedModel | None:
         """Describe a model as it is in memory, or `None` if it is not there."""
-        raise NotImplementedError
+        now = await self.find(info.model_id, fresh=True)
+        if now is None or not now.loaded:
+            return None
+        length = now.loaded_context_length
+        return LoadedModel(model=info.id, service=self.id, context_length=length)
 
     async def load_model(
         self, info: ModelInfo, context_length: int | None, keep_alive: float | None
@@ -244,7 +248,11 @@ class LifecycleMixin(ABC):
 
     async def running_models(self) -> list[RunningModel]:
         """List what is in memory."""
-        raise NotImplementedError
+        return [
+            RunningModel(model=info.id, service=self.id, context_length=info.loaded_context_length)
+            for info in await self._catalog.get(fresh=True)
+            if info.loaded
+        ]
 
     # What the service it is part of has.
 
@@ -317,7 +325,7 @@ class LifecycleMixin(ABC):
     async def _ensured(
         self, info: ModelInfo, context_length: int | None, keep_alive: float | None
     ) -> LoadedModel:
-        async with self._change(info):
+        async with self._alone(info):
             there = await self.resident(info)
             if there is None:
                 await self._refuse(Operation.LOAD)
@@ -330,7 +338,10 @@ class LifecycleMixin(ABC):
         self, info: ModelInfo, context_length: int | None, keep_alive: float | None
     ) -> LoadedModel:
         started = self._clock()
-        loaded = await self.load_model(info, context_length, keep_alive)
+        try:
+            loaded = await self.load_model(info, context_length, keep_alive)
+        finally:
+            self._catalog.forget()
         return replace(
             loaded,
             asked_context_length=context_length,
@@ -339,13 +350,19 @@ class LifecycleMixin(ABC):
 
     @contextlib.asynccontextmanager
     async def _change(self, info: ModelInfo) -> AsyncGenerator[None]:
-        """Change one thing of a model at a time; what was known of the models is forgotten."""
-        async with self._changing[info.id]:
+        """Change a model; what was known of the models is forgotten."""
+        async with self._alone(info):
             try:
-                with self._explained():
-                    yield
+                yield
             finally:
                 self._catalog.forget()
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, info: ModelInfo) -> AsyncGenerator[None]:
+        """Be the only one that is busy with a model."""
+        async with self._changing[info.id]:
+            with self._explained():
+                yield
 
     @contextlib.contextmanager
     def _explained(self) -> Generator[None]:

@@ -101,6 +101,7 @@ class LifecycleFace(ABC):
             ServiceNotFound: no service answers.
             ProviderError: what the first says, if none could tell.
         """
+        await self.discovery.watch.fresh()
         asked = [known for known in self.discovery.all_known() if known.info.status.routable]
         if not asked:
             raise ModelLookup(self.discovery).nothing_runs()
@@ -126,6 +127,7 @@ class LifecycleFace(ABC):
         lookup = ModelLookup(self.discovery)
         if wanted.provider_hint is not None:
             return (await lookup.service(wanted.provider_hint)).provider
+        await self.discovery.watch.fresh()
         preferred = self.discovery.config.preferred_service
         known = sorted(
             (known for known in self.discovery.all_known() if known.info.status.routable),

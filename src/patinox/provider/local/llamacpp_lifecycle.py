@@ -12,7 +12,7 @@ from typing import ClassVar
 import msgspec
 
 from patinox.provider.errors import InvalidRequest
-from patinox.provider.lifecycle import LoadedModel, Operation, RunningModel
+from patinox.provider.lifecycle import LoadedModel, Operation
 from patinox.provider.local.errors import ModelNotFound, ServiceError, ServiceTimeout
 from patinox.provider.local.lifecycle import CONTEXT_LENGTH, KEEP_ALIVE, Refusals
 from patinox.provider.local.service import ServiceProvider
@@ -130,22 +130,6 @@ class LlamaCppLifecycle(ServiceProvider):
         """Ask what there is."""
         told = await self.ask(MODELS, Models)
         return self.entries(MODELS, told.data, Model, at="$.data")
-
-    async def running_models(self) -> list[RunningModel]:
-        """List what is in memory; how much it takes is not told."""
-        return [
-            RunningModel(model=info.id, service=self.id, context_length=info.loaded_context_length)
-            for info in await self._catalog.get(fresh=True)
-            if info.loaded
-        ]
-
-    async def resident(self, info: ModelInfo) -> LoadedModel | None:
-        """Look whether it is in memory."""
-        fresh = await self.find(info.model_id, fresh=True)
-        if fresh is None or not fresh.loaded:
-            return None
-        length = fresh.loaded_context_length
-        return LoadedModel(model=info.id, service=self.id, context_length=length)
 
     async def load_model(
         self,

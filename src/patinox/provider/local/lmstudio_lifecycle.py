@@ -173,13 +173,7 @@ class LMStudioLifecycle(ServiceProvider):
     async def running_models(self) -> list[RunningModel]:
         """List every copy in memory; its memory is not told."""
         if self._version != NATIVE_VERSION:
-            return [
-                RunningModel(
-                    model=info.id, service=self.id, context_length=info.loaded_context_length
-                )
-                for info in await self._catalog.get(fresh=True)
-                if info.loaded
-            ]
+            return await super().running_models()
         now = datetime.now(tz=UTC).timestamp()
         return [
             RunningModel(
@@ -196,11 +190,7 @@ class LMStudioLifecycle(ServiceProvider):
     async def resident(self, info: ModelInfo) -> LoadedModel | None:
         """Find the copy with the longest context."""
         if self._version != NATIVE_VERSION:
-            fresh = await self.find(info.model_id, fresh=True)
-            if fresh is None or not fresh.loaded:
-                return None
-            length = fresh.loaded_context_length
-            return LoadedModel(model=info.id, service=self.id, context_length=length)
+            return await super().resident(info)
         copies = await self._copies(info)
         if not copies:
             return None

@@ -32,6 +32,8 @@ from patinox.provider.types import ModelInfo
 
 PS = HTTPRequest(path="/api/ps")
 _SUCCESS = "success"
+# Seconds between two looks at a model that is being loaded: its context is 0 until then.
+_LOOK = 0.25
 # It reads all that came once more, in silence.
 _CHECKING = "verifying"
 # A model that stays for ever leaves 292 years from now: later than this is never.
@@ -90,13 +92,19 @@ class OllamaLifecycle(ServiceProvider):
         return self.entries(PS, told.models or (), Running, at="$.models")
 
     async def resident(self, info: ModelInfo) -> LoadedModel | None:
-        """Find the model in `/api/ps`."""
-        name = self.normalize(info.id)
-        for item in await self.in_memory():
-            if self.normalize(item.name) == name:
+        """Find the model in `/api/ps`; one that somebody else has loaded just now is waited for."""
+        end = self._clock() + self.config.deadlines.first_token
+        while (item := await self._listed_as(info)) is not None:
+            if item.context_length != 0 or self._clock() > end:
                 length = item.context_length or None
                 return LoadedModel(model=info.id, service=self.id, context_length=length)
+            await self.pause(_LOOK)
         return None
+
+    async def _listed_as(self, info: ModelInfo) -> Running | None:
+        name = self.normalize(info.id)
+        items = await self.in_memory()
+        return next((item for item in items if self.normalize(item.name) == name), None)
 
     async def load_model(
         self, info: ModelInfo, context_length: int | None, keep_alive: float | None
