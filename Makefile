@@ -7,7 +7,7 @@ PROVIDER := src/patinox/provider
 PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/checks.py $(PROVIDER)/models.py $(PROVIDER)/messages.py $(PROVIDER)/requests.py \
 	$(PROVIDER)/service_options.py $(PROVIDER)/answers.py $(PROVIDER)/stream.py \
-	$(PROVIDER)/secret.py $(PROVIDER)/assemble.py $(PROVIDER)/base.py \
+	$(PROVIDER)/secret.py $(PROVIDER)/lifecycle.py $(PROVIDER)/assemble.py $(PROVIDER)/base.py \
 	$(PROVIDER)/schema.py $(PROVIDER)/tools.py $(PROVIDER)/images.py $(PROVIDER)/toolloop.py \
 	$(PROVIDER)/local/types.py $(PROVIDER)/local/errors.py $(PROVIDER)/local/facts.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \

@@ -17,7 +17,7 @@ from patinox.provider.local.config import (
     ServiceConfig,
 )
 from patinox.provider.secret import Secret
-from patinox.testing import LMStudioEmulator, OllamaEmulator
+from patinox.testing import LlamaCppEmulator, LMStudioEmulator, OllamaEmulator
 
 pytest.register_assert_rewrite("behaviours")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -86,6 +86,18 @@ async def _llamacpp() -> AsyncGenerator[Any]:
 
 
 @asynccontextmanager
+async def _router() -> AsyncGenerator[Any]:
+    async with LlamaCppEmulator(chunk_delay=0.01) as server:
+        yield behaviours.Subject(
+            kind="llamacpp",
+            config=_config(server.url, "llamacpp"),
+            model="qwen3-0.6b",
+            changes=lambda: server.loaded,
+            hung_up=lambda: server.client_gone,
+        )
+
+
+@asynccontextmanager
 async def _embedded() -> AsyncGenerator[Any]:
     enabled = DiscoveryConfig(enabled_services=("embedded",))
     yield behaviours.Subject(
@@ -102,6 +114,7 @@ SERVICES: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
     "lmstudio 0.3": lambda: _lmstudio("0.3"),
     "lmstudio 0.4": lambda: _lmstudio("0.4"),
     "llamacpp": _llamacpp,
+    "llamacpp router": _router,
     "embedded": _embedded,
 }
 REAL = {"llamacpp", "embedded"}

@@ -275,6 +275,19 @@ async def test_a_stream(serving: Serve, *, usage: bool) -> None:
     assert chunks[3]["choices"][0]["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [(" two", "You said: one"), (["x", "one"], "You said:"), (7, "You said: one two three")],
+)
+async def test_a_stop_text_is_left_out_with_all_after_it(
+    serving: Serve, stop: object, text: str
+) -> None:
+    async with serving(TINY, router=False) as client:
+        told = (await client.post("/v1/chat/completions", messages=ASK, stop=stop)).json
+    assert told["choices"][0]["message"]["content"] == text
+    assert told["choices"][0]["finish_reason"] == "stop"
+
+
 async def test_what_a_chat_may_not_be(serving: Serve) -> None:
     long = [{"role": "user", "content": "word " * 600}]
     async with serving(TINY, router=False) as client:

@@ -14,9 +14,11 @@ from patinox.provider.local.errors import (
     ServiceNotFound,
     StreamInterrupted,
 )
+from patinox.provider.local.types import ServiceStatus
 from patinox.testing import (
     EmulatedServer,
     Exchange,
+    LlamaCppEmulator,
     LMStudioEmulator,
     LMStudioModel,
     OllamaEmulator,
@@ -304,3 +306,30 @@ async def test_the_cloud_is_guarded_here_too(config_for: ConfigFor) -> None:
             async with local.pull("gpt-oss:20b-cloud") as download:
                 await download.wait()
     assert changes(ollama) == []
+
+
+# llama.cpp.
+
+
+async def test_a_router_is_found_and_its_models_are_loaded(config_for: ConfigFor) -> None:
+    async with LlamaCppEmulator() as router, LocalProvider(config_for(router)) as local:
+        loaded = await local.ensure_loaded("gemma")
+        assert local.available_services() == ["llamacpp"]
+        assert router.loaded == (loaded.model,)
+        assert [item.model for item in await local.running()] == [loaded.model]
+        assert await local.unload("gemma")
+    assert router.loaded == ()
+
+
+async def test_a_server_that_still_loads_its_model_is_warming(config_for: ConfigFor) -> None:
+    now = [0.0]
+    async with (
+        LlamaCppEmulator(router=False, load_seconds=5.0, clock=lambda: now[0]) as server,
+        LocalProvider(config_for(server)) as local,
+    ):
+        info = local.get_service_info("llamacpp")
+        assert info is not None
+        assert info.status is ServiceStatus.WARMING
+        now[0] += 5.0
+        await local.refresh_services()
+        assert (await local.ensure_loaded("gemma")).already

@@ -212,6 +212,36 @@ async def test_a_model_that_makes_vectors_and_is_named_so_is_not_for_chat(
                 await llama.complete(CompletionRequest(info.id, ["Hello"]))
 
 
+@pytest.mark.parametrize(
+    ("name", "goes_in", "comes_out", "chat", "vision", "source"),
+    [
+        ("gemma", ["text", "image"], ["text"], True, True, Source.SERVER),
+        ("qwen", ["text"], ["text"], True, False, Source.SERVER),
+        ("judge", ["text"], ["decisions"], False, False, Source.SERVER),
+        # It would say that text comes out of it: a model for vectors is known by its name alone.
+        ("nomic-embed-text", ["text"], ["text"], False, None, Source.NAME),
+    ],
+)
+async def test_what_a_routers_model_can_do_is_told_by_what_goes_in_and_out(
+    web_server: Serve,
+    *,
+    name: str,
+    goes_in: list[str],
+    comes_out: list[str],
+    chat: bool,
+    vision: bool | None,
+    source: Source,
+) -> None:
+    kinds = {"input_modalities": goes_in, "output_modalities": comes_out}
+    entry = {"id": name, "status": {"value": "unloaded"}, "architecture": kinds}
+    models = json.dumps({"data": [entry]}).encode()
+    async with web_server(pages(b',"role":"router"', models, NO_VECTORS), headers=HEADERS) as web:
+        told = (await only(web)).capabilities
+
+    assert (told.supports_chat, told.supports_vision) == (chat, vision)
+    assert told.source("supports_chat") is source
+
+
 async def test_a_router_lists_many_and_none_is_loaded_for_it(web_server: Serve) -> None:
     models = (
         b'{"data":[{"id":"a","status":{"value":"loaded"},"meta":{"n_ctx_train":4096}},'

@@ -114,7 +114,7 @@ class LlamaCppProvider(LlamaCppLifecycle):
             loaded_context_length=model.meta.n_ctx if model.meta and loaded else None,
             loaded=loaded,
         )
-        return self._info(model, {"max_tokens": longest}, now)
+        return self._info(model, {"max_tokens": longest, **_modal(model)}, now)
 
     def _info(
         self,
@@ -144,6 +144,20 @@ class LlamaCppProvider(LlamaCppLifecycle):
 def _chat(name: str, *, embeds: bool | None) -> dict[str, bool]:
     """The server cannot tell a model for vectors from one for chat: there the name decides."""
     return {} if embeds and "supports_chat" in guess(name) else {"supports_chat": True}
+
+
+def _modal(model: Model) -> dict[str, bool]:
+    """What goes in and out says what a router's model can do, unless it may be one for vectors."""
+    kinds = model.architecture
+    if kinds is None or "supports_chat" in guess(model.id):
+        return {}
+    writes = "text" in kinds.output_modalities
+    return {
+        "supports_chat": writes,
+        "supports_completions": writes,
+        "supports_streaming": writes,
+        "supports_vision": "image" in kinds.input_modalities,
+    }
 
 
 def _tools(caps: dict[str, bool] | None) -> bool | None:

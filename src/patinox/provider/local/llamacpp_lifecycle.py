@@ -93,6 +93,13 @@ class State(msgspec.Struct):
     progress: Progress | None = None
 
 
+class Architecture(msgspec.Struct):
+    """What goes into a model and comes out of it."""
+
+    input_modalities: list[str] = []
+    output_modalities: list[str] = []
+
+
 class Model(msgspec.Struct):
     """An entry of `/v1/models`."""
 
@@ -101,6 +108,7 @@ class Model(msgspec.Struct):
     created: Count | None = None
     meta: Meta | None = None
     status: State | None = None
+    architecture: Architecture | None = None
 
 
 class Models(msgspec.Struct):

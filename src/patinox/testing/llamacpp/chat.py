@@ -49,7 +49,7 @@ class _Generation:
         limit = body.get("max_completion_tokens", body.get("max_tokens"))
         room = model.context_length - self._prompt
         most = room if limit is None or limit < 0 else min(max(limit, 1), room)
-        pieces = _PIECE.findall(answer)
+        pieces = _PIECE.findall(_stopped(answer, body.get("stop")))
         self._pieces, self._ended = pieces[:most], "length" if len(pieces) > most else "stop"
         self._usage_wanted = (body.get("stream_options") or {}).get("include_usage") is True
         digest = hashlib.sha256(to_json([model.id, texts])).hexdigest()
@@ -122,3 +122,10 @@ class _Generation:
             "predicted_per_token_ms": _TOKEN_MS,
             "predicted_per_second": 1000 / _TOKEN_MS,
         }
+
+
+def _stopped(text: str, stop: object) -> str:
+    """Cut a text before the first stop text; what is no text is ignored, as the real one does."""
+    stops = stop if isinstance(stop, list) else [stop]
+    found = [text.find(each) for each in stops if isinstance(each, str) and each in text]
+    return text[: min(found)] if found else text
