@@ -61,6 +61,16 @@ lmstudio: LM Studio \d\S+, available \(http://.+\)
     "stream": r"""
 You said: Tell a long story about a lighthouse\.
 47 characters from lmstudio""",
+    "structured": r"""
+You said: Review Moby Dick, with the reasons for your verdict\.: bad, 0 stars
+- You said: .+""",
+    "tools": r"""
+calls population with \{"city":\s?"Oslo"\}
+The tool said: 709000
+2 answers of .+""",
+    "vision": r"""
+lmstudio::gemma-3-4b-it looks at <Image image/gif, 35 bytes>
+You said: What is in this picture\?""",
     "testing_your_code": r"""
 \.\.\.\. .*
 4 passed""",

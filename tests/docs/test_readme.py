@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "guide.md"
 
 # The guide's pages of code that runs; the first is its front.
-PAGES = (GUIDE, ROOT / "docs" / "answers.md")
+PAGES = (GUIDE, ROOT / "docs" / "answers.md", ROOT / "docs" / "beyond-text.md")
 
 # What each block of these pages prints, as far as it is the same in every run.
 PRINTED = {
@@ -47,6 +47,13 @@ PRINTED = {
     "The engine inside 1": "a toy",
     "Code that blocks 1": "You said: Name three rivers.\nYou said: Name three rivers.",
     "Defaults 1": "You said: What is a tide?\n800 0",
+    "Tools 1": """The tool said: {"year":2025,"people":709000}
+population {"city":"Oslo"} -> {"year":2025,"people":709000}
+""",
+    "Tools 2": "May I call delete_file? No.\nThe tool said: The user did not allow that.\n",
+    "Running tools yourself 1": 'area {"width":3,"height":4}\nThe tool said: 12.0\n',
+    "Structured output 1": "River(name='You said: Describe the Rhine.', length_km=0, ",
+    "Pictures 1": "(<Image image/gif, 35 bytes>,)\nYou said: What colour is this?",
     "Configuration 1": "lmstudio ollama lmstudio",
 }
 
