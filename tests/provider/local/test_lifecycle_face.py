@@ -318,7 +318,7 @@ async def test_a_router_is_found_and_its_models_are_loaded(config_for: ConfigFor
         assert router.loaded == (loaded.model,)
         assert [item.model for item in await local.running()] == [loaded.model]
         assert await local.unload("gemma")
-    assert router.loaded == ()
+    assert not router.loaded
 
 
 async def test_a_server_that_still_loads_its_model_is_warming(config_for: ConfigFor) -> None:
