@@ -13,7 +13,7 @@ PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
 	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py $(PROVIDER)/local/limits.py \
 	$(PROVIDER)/local/events.py $(PROVIDER)/local/accounts.py $(PROVIDER)/local/tally.py \
-	$(PROVIDER)/local/answer.py $(PROVIDER)/local/preflight.py src/patinox/telemetry/*.py
+	$(PROVIDER)/local/answer.py $(PROVIDER)/local/preflight.py $(PROVIDER)/local/features.py src/patinox/telemetry/*.py
 
 .PHONY: help setup run test check unit lint types coverage format docs bench lock clean
 

@@ -25,7 +25,7 @@ FLOORS = """
     local/configfile local/variables local/environment
     local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/catalog local/observers local/accounts local/tally
-    local/lifecycle local/spec local/nearest local/preflight local/prepare \
+    local/lifecycle local/spec local/nearest local/features local/preflight local/prepare \
         local/vectors local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp_lifecycle local/llamacpp | local/embedded
@@ -69,7 +69,7 @@ DRY |= {"provider/schema", "provider/tools"}
 DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
 DRY |= {"local/health", "local/routing", "local/events", "local/accounts", "local/tally"}
 DRY |= {"provider/lifecycle"}
-DRY |= {"local/preflight"}
+DRY |= {"local/preflight", "local/features"}
 DRY |= {"provider/checks", "provider/models", "provider/messages", "provider/service_options"}
 DRY |= {"provider/requests", "provider/answers", "provider/stream", "provider/embeddings"}
 WET = {"aiohttp", "anyio", "asyncio", "logging", "os", "socket", "threading", "time"}

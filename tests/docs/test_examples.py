@@ -17,7 +17,7 @@ PRINTED = {
 (You said: Name three rivers\.\n){2}in one piece and in many, by lmstudio""",
     "continue_text": r"""
 You said: Once upon a time
-.+ does not fill in the middle of a text\. .+""",
+.+ fills? in (the|no) middle.+""",
     "defaults": r"""
 sober: at most 40 tokens: You said: .+
 brief: at most 10 tokens: You said: .+
@@ -50,7 +50,7 @@ warning: The prompt has about 6,\d\d\d tokens, but 'llama3\.2:3b' on Ollama has 
 warning: The server read \d.+ tokens of a prompt of about .+
 refused: 6,\d\d\d tokens do not fit 2,048""",
     "probabilities": r"""
-(.+: This server does not tell how probable its tokens are\.\n)*'You' +\d+%  else \[' other1'\]""",
+(.+: LM Studio does not tell how probable tokens are\.\n)*'You' +\d+%  else \[' other1'\]""",
     "reasoning": r"""
 (thinks: .+\n)+(says: .+\n)+at once: .+ \(thought 0 characters\)""",
     "several_servers": r"""

@@ -403,3 +403,13 @@ async def test_without_tools_there_is_nothing_to_run() -> None:
 def test_a_result_shows_nothing_of_what_was_said() -> None:
     result = ToolResult(call=ToolCall("1", "add", SECRET), content=SECRET, value=SECRET)
     assert SECRET not in repr(result)
+
+
+@pytest.mark.parametrize("written", ["", "{", "[1]", '"a"', '{"a": '])
+async def test_arguments_that_no_server_takes_back_are_not_sent_back(written: str) -> None:
+    model = Scripted([("double", written), ("double", '{"number": 4}')], "8")
+    result = await run_tools(model, QUESTION, tools=[double])
+    repeated = model.asked[1].messages[1]
+    assert [call.arguments for call in repeated.tool_calls] == ["{}", '{"number": 4}']
+    assert result.steps[0].results[0].call.arguments == written
+    assert result.steps[0].results[0].content.startswith("Error: ")

@@ -29,7 +29,7 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     Attributes:
         role: `system`, `user`, `assistant` or `tool`.
         content: the text; given as a list of texts and pictures, their texts, a line each.
-        parts: the texts and pictures in their order, if there are pictures.
+        parts: the texts and pictures in their order, if there are pictures; made from `content`.
         reasoning: what the model thought before it answered.
         tool_calls: tools an assistant turn asked for.
         tool_call_id: the call that a `tool` turn answers.
@@ -65,10 +65,12 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise InvalidRequest(msg)
         if isinstance(self.content, list | tuple):
             parts = tuple(_parts(cast("Sequence[object]", self.content)))
-            texts = (part for part in parts if isinstance(part, str))
-            force_setattr(self, "content", "\n".join(texts))
+            force_setattr(self, "content", _text_of(parts))
             force_setattr(self, "parts", parts if any(map(_is_image, parts)) else ())
         check_text("The content of a message", self.content)
+        if self.parts and self.content != _text_of(self.parts):
+            msg = "The content of a message is not what its `parts` say."
+            raise InvalidRequest(msg, hint="Give texts and pictures as a list: content=[...].")
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -119,6 +121,10 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         """Tell who spoke and how much, not what was said."""
         pictures = f", {len(self.images)} pictures" if self.parts else ""
         return f"<CompletionMessage {self.role}: {len(self.content)} characters{pictures}>"
+
+
+def _text_of(parts: Sequence[object]) -> str:
+    return "\n".join(part for part in parts if isinstance(part, str))
 
 
 def _is_image(part: object) -> bool:

@@ -114,6 +114,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Bring every field into its one form and refuse what cannot be right."""
         force_setattr(self, "stop", check_texts("stop", self.stop))
+        if not all(self.stop):
+            raise InvalidRequest("A `stop` text is empty: it would end every answer at once.")
         force_setattr(self, "service_options", _service_options(self.service_options))
         check_number("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
         check_integer("max_tokens", self.max_tokens, at_least=1)
@@ -190,6 +192,8 @@ class CompletionRequest(_ChatRequest, frozen=True):
         force_setattr(self, "messages", _messages(self.messages))
         if self.think is not None and not isinstance(self.think, bool):
             check_text("`think`", self.think)
+            if not self.think:
+                raise InvalidRequest("`think` is empty; allowed: true, false or a level.")
         force_setattr(self, "tools", tools_of(self.tools))
         force_setattr(self, "tool_choice", tool_choice_of(self.tool_choice, self.tools))
         if self.schema is not None:
@@ -198,6 +202,11 @@ class CompletionRequest(_ChatRequest, frozen=True):
                 msg = "`tools` and `schema` exclude each other: an answer that keeps to a schema"
                 raise InvalidRequest(f"{msg} calls no tool.", hint="Ask in two requests.")
         GenerationRequest.__post_init__(self)
+
+    @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools that the model is told of: to some, one that is told of is one to call."""
+        return () if self.tool_choice == "none" else self.tools
 
     def __repr__(self) -> str:
         """Tell what is asked of whom, not what was said."""

@@ -157,7 +157,7 @@ async def run_tools(
         told = (CompletionMessage.tool(result.content, result.call) for result in results)
         request = replace(
             request,
-            messages=(*request.messages, response.choices[0].message, *told),
+            messages=(*request.messages, _repeatable(response.choices[0].message), *told),
             tool_choice=None,
         )
     messages = (*request.messages, response.choices[0].message)
@@ -177,6 +177,23 @@ class _Rules(msgspec.Struct, frozen=True, kw_only=True):
         check_integer("max_steps", self.max_steps, at_least=1)
         check_flag("parallel", self.parallel)
         check_word("on_error", self.on_error, ON_ERROR)
+
+
+def _repeatable(message: CompletionMessage) -> CompletionMessage:
+    """Leave out arguments that are no JSON object: servers refuse them, and the result says why."""
+    calls = (
+        call if _is_object(call.arguments) else replace(call, arguments="{}")
+        for call in message.tool_calls
+    )
+    return replace(message, tool_calls=tuple(calls))
+
+
+def _is_object(arguments: str) -> bool:
+    try:
+        msgspec.json.decode(arguments, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 class _Ready(msgspec.Struct, frozen=True):

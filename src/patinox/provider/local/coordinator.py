@@ -34,11 +34,12 @@ from patinox.provider.local.errors import (
     ModelNotFound,
     ServiceTimeout,
 )
+from patinox.provider.local.features import Prompt
 from patinox.provider.local.lifecycle_face import LifecycleFace
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.ollama import OllamaProvider
-from patinox.provider.local.preflight import Prompt, schema_in
+from patinox.provider.local.preflight import schema_in
 from patinox.provider.local.registry import endpoint_variables
 from patinox.provider.local.routing import Choice, pick_default, plan
 from patinox.provider.local.transport import in_time

@@ -34,6 +34,7 @@ from patinox.provider.local.endpoint import parse_endpoint
 from patinox.provider.local.errors import ServiceError, ServiceTimeout
 from patinox.provider.local.events import Server
 from patinox.provider.local.facts import capabilities, state
+from patinox.provider.local.features import NO_SHORTER_VECTORS, Lacks
 from patinox.provider.local.lifecycle import CONTEXT_LENGTH, KEEP_ALIVE, Refusals
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
@@ -64,6 +65,7 @@ class EmbeddedProvider(ServiceProvider):
     label: ClassVar[str] = "embedded"
     dialect: ClassVar[Dialect] = LLAMACPP
     cuts_prompts: ClassVar[bool] = False
+    lacks: ClassVar[Lacks] = NO_SHORTER_VECTORS
 
     refusals: ClassVar[Refusals] = {
         Operation.PULL: (

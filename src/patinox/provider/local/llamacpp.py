@@ -17,6 +17,7 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.llamacpp import LLAMACPP
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.facts import State, capabilities, guess, state
+from patinox.provider.local.features import NO_SHORTER_VECTORS, Lacks
 from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.llamacpp_lifecycle import LlamaCppLifecycle, Meta, Model
 from patinox.provider.local.spec import Identity, ServiceSpec
@@ -61,6 +62,7 @@ class LlamaCppProvider(LlamaCppLifecycle):
     label: ClassVar[str] = "llama.cpp"
     dialect: ClassVar[Dialect] = LLAMACPP
     cuts_prompts: ClassVar[bool] = False
+    lacks: ClassVar[Lacks] = NO_SHORTER_VECTORS
     default_port: ClassVar[int] = 8080
 
     async def fetch_models(self) -> list[ModelInfo]:

@@ -19,6 +19,7 @@ from patinox.provider.local.dialects.faults import Rule, read_fault
 from patinox.provider.local.dialects.openai import OpenAIDialect
 from patinox.provider.local.errors import ModelNotFound, ModelNotLoaded, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
+from patinox.provider.local.features import NO_SHORTER_VECTORS, Feature, Lacks
 from patinox.provider.local.lmstudio_lifecycle import (
     NATIVE_VERSION,
     Abilities,
@@ -78,6 +79,17 @@ class LMStudioProvider(LMStudioLifecycle):
     service_type: ClassVar[str] = "lmstudio"
     label: ClassVar[str] = "LM Studio"
     dialect: ClassVar[Dialect] = OpenAIDialect(rules=RULES, counts_embedding_tokens=False)
+    lacks: ClassVar[Lacks] = {
+        Feature.INFILL: (
+            "goes on with a text but fills in no middle",
+            "Leave the suffix out, or use a model on Ollama or llama.cpp.",
+        ),
+        Feature.LOGPROBS: (
+            "does not tell how probable tokens are",
+            "Leave `logprobs` out, or use a model on Ollama or llama.cpp.",
+        ),
+        **NO_SHORTER_VECTORS,
+    }
     default_port: ClassVar[int] = 1234
     cuts_texts: ClassVar[bool] = True
     keeps_connections: ClassVar[bool] = True

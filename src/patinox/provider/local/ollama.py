@@ -17,6 +17,7 @@ from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
+from patinox.provider.local.features import Feature, Lacks
 from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.ollama_lifecycle import (
     CLOUD,
@@ -73,6 +74,12 @@ class OllamaProvider(OllamaLifecycle):
     service_type: ClassVar[str] = "ollama"
     label: ClassVar[str] = "Ollama"
     dialect: ClassVar[Dialect] = OllamaDialect()
+    lacks: ClassVar[Lacks] = {
+        Feature.FORCED_TOOL: (
+            "cannot be made to call a tool: it lets the model decide",
+            "Use `tool_choice` auto or none.",
+        )
+    }
     default_port: ClassVar[int] = 11434
     keeps_connections: ClassVar[bool] = True
 

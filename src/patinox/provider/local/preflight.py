@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from patinox.provider.errors import CapabilityNotSupported, ContextLengthExceeded
+from patinox.provider.local.features import Prompt, Request
 from patinox.provider.schema import OutputSchema
 from patinox.provider.types import (
     CompletionRequest,
@@ -17,9 +18,6 @@ from patinox.provider.types import (
     TextCompletionRequest,
     Usage,
 )
-
-Prompt = CompletionRequest | TextCompletionRequest
-Request = Prompt | EmbeddingRequest
 
 # What a request may need: the ability, what is said of a model that lacks it, what to do instead.
 _EMBED = ("supports_embeddings", "makes no embeddings", "Use it to chat")
@@ -64,7 +62,7 @@ def _needs(request: Request) -> Iterator[tuple[str, str, str]]:
         yield _CHAT
         if request.think:
             yield _THINK
-        if request.tools:
+        if request.offered_tools:
             yield _TOOLS
         if any(message.parts for message in request.messages):
             yield _SEE
@@ -89,14 +87,24 @@ def estimate_tokens(request: Prompt) -> int:
 
     Only the server knows it exactly, and only afterwards: `usage.prompt_tokens`.
     """
+    return _tokens_of_texts(request) + _TOKENS_PER_IMAGE * _count_images(request)
+
+
+def _count_images(request: Prompt) -> int:
+    if isinstance(request, TextCompletionRequest):
+        return 0
+    return sum(len(message.images) for message in request.messages)
+
+
+def _tokens_of_texts(request: Prompt) -> int:
     texts = said_in(request)
     tokens = 0
     if isinstance(request, CompletionRequest):
         texts += [message.reasoning for message in request.messages]
         texts += [call.arguments for message in request.messages for call in message.tool_calls]
-        texts += [msgspec.json.encode(tool.definition).decode() for tool in request.tools]
-        images = sum(len(message.images) for message in request.messages)
-        tokens = _TOKENS_PER_MESSAGE * len(request.messages) + _TOKENS_PER_IMAGE * images
+        tools = request.offered_tools
+        texts += [msgspec.json.encode(tool.definition).decode() for tool in tools]
+        tokens = _TOKENS_PER_MESSAGE * len(request.messages)
     size = sum(len(text.encode("utf-8", "replace")) for text in texts)
     return tokens + math.ceil(size / _BYTES_PER_TOKEN)
 
@@ -106,11 +114,13 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tokens: estimated length of the prompt.
+        texts: the same without its pictures, of which models make very different numbers.
         context: length of the context that the answer will be made in; `None`: not known.
         place: the model and its service, for messages.
     """
 
     tokens: int
+    texts: int
     context: int | None
     place: str
 
@@ -141,9 +151,9 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     def after(self, usage: Usage) -> tuple[str, ...]:
         """Tell of a prompt that was cut, by what the server counted of it."""
         read = usage.prompt_tokens
-        if read is None or self.tokens < _SMALL:
+        if read is None or self.texts < _SMALL:
             return ()
-        if read * _TOO_FEW < self.tokens or (self.exceeds and read <= (self.context or 0)):
+        if read * _TOO_FEW < self.texts or (self.exceeds and read <= (self.context or 0)):
             said = f"The server read {read:,} tokens of a prompt of about {self.tokens:,}"
             return (f"{said}: it seems to have cut it.",)
         return ()
@@ -151,6 +161,12 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 def fit(request: Prompt, info: ModelInfo, words: Mapping[str, Any], *, label: str) -> Fit:
     """Compare a prompt with the context: what the request asks for, else what is loaded now."""
-    asked = words.get("num_ctx")
-    context = asked if isinstance(asked, int) else info.loaded_context_length
-    return Fit(tokens=estimate_tokens(request), context=context, place=f"{info.id!r} on {label}")
+    context, asked = info.loaded_context_length, words.get("num_ctx")
+    if isinstance(asked, int):
+        context = min(asked, info.context_length or asked)
+    return Fit(
+        tokens=estimate_tokens(request),
+        texts=_tokens_of_texts(request),
+        context=context,
+        place=f"{info.id!r} on {label}",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from patinox.provider.errors import ModelMismatch
 from patinox.provider.images import Image
 from patinox.provider.local.dialects.base import ChatDecoder
-from patinox.provider.local.preflight import Fit, Prompt, fit, refuse
+from patinox.provider.local.features import Prompt, refuse_lacking
+from patinox.provider.local.preflight import Fit, fit, refuse
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionMessage,
@@ -53,9 +54,10 @@ async def prepare(
     """Write the request for a model, after a look at whether the model can do what it asks.
 
     Raises:
-        CapabilityNotSupported: it is known that it cannot.
+        CapabilityNotSupported: it is known that it cannot, or the service does not offer it.
         ContextLengthExceeded: the prompt seems too long, and the request says to refuse that.
     """
+    refuse_lacking(request, service.lacks, label=service.label, service=service.id)
     refuse(request, info, label=service.label, service=service.id)
     if isinstance(request, CompletionRequest):
         request = service.adapt(await _with_pictures(request, service), info)
@@ -66,10 +68,18 @@ async def prepare(
         http=http,
         model=info.id,
         decoder=service.dialect.decoder(request, thinks=info.capabilities.supports_thinking),
-        warnings=seems.before(request) if service.cuts_prompts else (),
+        warnings=seems.before(request) if _may_cut(service, words) else (),
         accept=lambda answered: _accept(service, request, info, answered),
         review=lambda end: _review(request, seems, end),
     )
+
+
+def _may_cut(service: ServiceProvider, words: Mapping[str, object]) -> bool:
+    """Tell whether the server would cut a prompt in silence: it may do so, and was not told not to.
+
+    Else it refuses the prompt itself, and knows its length better.
+    """
+    return service.cuts_prompts and words.get("truncate") is not False
 
 
 def _render(

@@ -26,9 +26,10 @@ from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.events import Server
+from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.nearest import model_not_found
-from patinox.provider.local.preflight import Prompt, said_in, schema_in
+from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
 from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
@@ -64,6 +65,8 @@ class ServiceProvider(LifecycleMixin):
     """
 
     dialect: ClassVar[Dialect]
+    # What cannot be asked of it, whichever model it has.
+    lacks: ClassVar[Lacks] = {}
     # Whether what is too long for the context is cut in silence.
     cuts_prompts: ClassVar[bool] = True
     cuts_texts: ClassVar[bool] = False

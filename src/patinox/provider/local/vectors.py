@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from patinox.provider.embeddings import EmbeddingMatrix
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.errors import ParseError
+from patinox.provider.local.features import refuse_lacking
 from patinox.provider.local.preflight import refuse
 from patinox.provider.local.transport import MAX_REPLY
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, ModelInfo, Usage
@@ -36,6 +37,7 @@ async def embed(
     end = clock() + within
     try:
         info = await service.resolve_in_time(request.model, within, phase)
+        refuse_lacking(request, service.lacks, label=service.label, service=service.id)
         refuse(request, info, label=service.label, service=service.id)
         responses = [
             await _part(service, replace(request, input=texts), info, lambda: end - clock(), phase)

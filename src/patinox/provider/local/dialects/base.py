@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from patinox.provider.embeddings import EmbeddingMatrix
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import InvalidRequest, ProviderError
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.types import (
@@ -20,9 +20,23 @@ from patinox.provider.types import (
     StreamEvent,
     TextCompletionRequest,
     TokenLogprob,
+    ToolCall,
     Usage,
 )
 
+# What a request says of how to choose tokens; nearly all servers call it so.
+SAMPLING = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repeat_penalty",
+    "stop",
+    "seed",
+)
 # Beyond these a count is no count, and a duration is no duration.
 _MOST = 2**63
 _NANOSECOND = 1e-9
@@ -63,8 +77,10 @@ class Dialect(Protocol):
     ) -> HTTPRequest:
         """Write the request for an answer by `model`; `words` are options in the server's words.
 
+        What the service does not offer at all was refused before, see `local/features.py`.
+
         Raises:
-            CapabilityNotSupported: the language has no way to say what is asked.
+            InvalidRequest: it cannot be written, or parts of it exclude each other.
         """
         ...
 
@@ -109,6 +125,20 @@ def arguments_text(raw: msgspec.Raw) -> str:
         raise ParseError(msg) from error
 
 
+def arguments_object(call: ToolCall) -> str:
+    """Return the arguments of a call in the history as the JSON text of an object.
+
+    Raises:
+        InvalidRequest: they are none; servers refuse such a history.
+    """
+    try:
+        msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        msg = f"The arguments of the call of tool {call.name!r} are not a JSON object: {error}."
+        raise InvalidRequest(msg) from error
+    return call.arguments or "{}"
+
+
 class Logprob(msgspec.Struct):
     """A token's probability, in the shape that all servers share."""
 
@@ -118,24 +148,24 @@ class Logprob(msgspec.Struct):
     top_logprobs: list[Logprob] = []
 
 
-def logprobs_delta(tokens: Iterable[Logprob]) -> LogprobsDelta:
-    """Make the event that tells how probable some tokens are."""
-    return LogprobsDelta(tuple(_logprob(token) for token in tokens))
+def logprobs_delta(tokens: Iterable[Logprob], most: int) -> LogprobsDelta:
+    """Make the event that tells how probable some tokens are, `most` others beside each."""
+    return LogprobsDelta(tuple(_logprob(token, most) for token in tokens))
 
 
-def _logprob(token: Logprob) -> TokenLogprob:
+def _logprob(token: Logprob, most: int) -> TokenLogprob:
     known = token.bytes is not None and all(0 <= one < 256 for one in token.bytes)  # noqa: PLR2004
     return TokenLogprob(
         token=token.token,
         logprob=token.logprob,
         data=bytes(token.bytes or ()) if known else None,
-        top=tuple(_logprob(one) for one in token.top_logprobs),
+        top=tuple(_logprob(one, 0) for one in token.top_logprobs[:most]),
     )
 
 
-def sampling(request: GenerationRequest, names: Mapping[str, str]) -> dict[str, Any]:
+def sampling(request: GenerationRequest, **names: str) -> dict[str, Any]:
     """Return what a request says of how to choose tokens, under a server's `names` for it."""
-    said = {name: getattr(request, field) for field, name in names.items()}
+    said = {names.get(field, field): getattr(request, field) for field in SAMPLING}
     return {name: value for name, value in said.items() if value is not None and value != ()}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from patinox.provider.errors import AuthenticationError, InvalidRequest
-from patinox.provider.local.dialects.base import ChatDecoder, total
+from patinox.provider.local.dialects.base import ChatDecoder, Logprob, logprobs_delta, total
 from patinox.provider.local.dialects.faults import Rule
 from patinox.provider.local.dialects.openai import OpenAIDialect
 from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, TimingsTold, UsageTold
@@ -19,6 +19,7 @@ from patinox.provider.local.errors import ModelNotFound
 from patinox.provider.local.wire.http import HTTPRequest, json_request
 from patinox.provider.local.wire.json import Count, decode_leniently
 from patinox.provider.types import (
+    CompletionRequest,
     GenerationRequest,
     ResponseStarted,
     StreamEvent,
@@ -44,6 +45,7 @@ class _Infill(msgspec.Struct):
     model: str | None = None
     tokens_predicted: Count | None = None
     tokens_evaluated: Count | None = None
+    completion_probabilities: list[Logprob] = []
     timings: TimingsTold | None = None
     error: object | None = None
 
@@ -66,6 +68,8 @@ class InfillDecoder(OpenAIDecoder):
         if piece.model and piece.model != self._model:
             self._model = piece.model
             events.append(ResponseStarted(model=piece.model))
+        if piece.completion_probabilities:
+            events.append(logprobs_delta(piece.completion_probabilities, self._top_logprobs))
         if piece.content:
             events.append(TextDelta(piece.content))
         if piece.stop:
@@ -83,7 +87,24 @@ class LlamaCppDialect(OpenAIDialect):
 
     def __init__(self) -> None:
         """Set what is different about this server."""
-        super().__init__(rules=RULES, think=_think, logprobs=True, base64_embeddings=True)
+        super().__init__(rules=RULES, think=_think, base64_embeddings=True)
+
+    def render_chat(
+        self, request: CompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
+    ) -> HTTPRequest:
+        """Write a request to `/v1/chat/completions`.
+
+        The server cannot tell probabilities beside streamed tool calls: such an answer is asked
+        for in one piece.
+
+        Raises:
+            InvalidRequest: it has a grammar beside a schema or tools.
+        """
+        if "grammar" in words and (request.schema is not None or request.offered_tools):
+            msg = "`grammar` excludes `schema` and `tools`, which make grammars of their own."
+            raise InvalidRequest(msg, hint="Ask in two requests.")
+        whole = bool(request.logprobs and request.offered_tools)
+        return super().render_chat(request, model=model, stream=stream and not whole, words=words)
 
     def render_text(
         self, request: TextCompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
@@ -93,12 +114,14 @@ class LlamaCppDialect(OpenAIDialect):
             return super().render_text(request, model=model, stream=stream, words=words)
         body = self._render(request, words, model=model, stream=stream)
         body |= {"input_prefix": request.prompt, "input_suffix": request.suffix}
+        if request.logprobs:
+            body["n_probs"] = body.pop("top_logprobs")
         return json_request("POST", "/infill", body)
 
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
         """Make a decoder for one answer."""
         if isinstance(request, TextCompletionRequest) and request.suffix is not None:
-            return InfillDecoder(RULES, plain=True)
+            return InfillDecoder(RULES, plain=True, top_logprobs=request.top_logprobs or 0)
         return super().decoder(request, thinks=thinks)
 
 

@@ -10,13 +10,8 @@ from typing import Any
 
 import msgspec
 
-from patinox.provider.errors import (
-    AuthenticationError,
-    CapabilityNotSupported,
-    InvalidRequest,
-    ProviderError,
-)
-from patinox.provider.local.dialects.base import embedding_response, sampling
+from patinox.provider.errors import AuthenticationError, ProviderError
+from patinox.provider.local.dialects.base import arguments_object, embedding_response, sampling
 from patinox.provider.local.dialects.faults import classify
 from patinox.provider.local.dialects.ollama_reply import RULES, OllamaDecoder, Vectors
 from patinox.provider.local.dialects.openai_reply import parse_vectors
@@ -47,18 +42,6 @@ _TOP_LEVEL = (
 _SPECIAL_TOKENS = 8
 # So near to its beginning a reply has the key that tells its kind.
 _HEAD = 600
-_SAMPLING = {
-    "temperature": "temperature",
-    "max_tokens": "num_predict",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "repeat_penalty": "repeat_penalty",
-    "stop": "stop",
-    "seed": "seed",
-}
 
 
 class OllamaDialect:
@@ -78,26 +61,27 @@ class OllamaDialect:
             words["think"] = request.think
         if request.schema is not None:
             words["format"] = request.schema.schema
-        if request.tools and request.tool_choice != "none":
-            if request.tool_choice not in {None, "auto"}:
-                raise CapabilityNotSupported(
-                    "Ollama cannot be made to call a tool: it lets the model decide.",
-                    hint="Use `tool_choice` auto or none.",
-                )
-            words["tools"] = [tool.definition for tool in request.tools]
+        if request.offered_tools:
+            words["tools"] = [tool.definition for tool in request.offered_tools]
         return _render("/api/chat", request, asked, model=model, stream=stream, words=words)
 
     def render_text(
         self, request: TextCompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
     ) -> HTTPRequest:
-        """Write a request to `/api/generate`: `raw`, or with the model's form for a suffix."""
+        """Write a request to `/api/generate`: `raw`, or with the model's form for a suffix.
+
+        A model that reasons would do so here too, unless it is told not to.
+        """
         asked: dict[str, object] = {"prompt": request.prompt}
         asked |= {"raw": True} if request.suffix is None else {"suffix": request.suffix}
+        words = {"think": False, **words}
         return _render("/api/generate", request, asked, model=model, stream=stream, words=words)
 
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> OllamaDecoder:
         """Make a decoder for one answer."""
-        return OllamaDecoder(thinks=thinks, plain=isinstance(request, TextCompletionRequest))
+        plain = isinstance(request, TextCompletionRequest)
+        top = request.top_logprobs or 0
+        return OllamaDecoder(thinks=thinks, plain=plain, top_logprobs=top)
 
     def render_embed(
         self, request: EmbeddingRequest, *, model: str, words: Mapping[str, Any], room: int | None
@@ -150,9 +134,11 @@ def _render(
     stream: bool,
     words: Mapping[str, Any],
 ) -> HTTPRequest:
-    options = {**words, **sampling(request, _SAMPLING)}
+    options = {**words, **sampling(request, max_tokens="num_predict")}
     if request.logprobs:
         options |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
+    if request.on_overflow == "refuse":
+        options["truncate"] = False
     body = {"model": model, **asked, "stream": stream}
     body |= {field: options.pop(field) for field in _TOP_LEVEL if field in options}
     if options:
@@ -176,11 +162,5 @@ def _render_message(message: CompletionMessage) -> dict[str, object]:
 
 
 def _render_call(call: ToolCall) -> dict[str, object]:
-    arguments = call.arguments or "{}"
-    try:
-        msgspec.json.decode(arguments, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        msg = f"The arguments of the call of tool {call.name!r} are not a JSON object: {error}."
-        raise InvalidRequest(msg) from error
-    function = {"name": call.name, "arguments": msgspec.Raw(arguments.encode())}
-    return {"id": call.id, "function": function}
+    arguments = msgspec.Raw(arguments_object(call).encode())
+    return {"id": call.id, "function": {"name": call.name, "arguments": arguments}}

@@ -112,15 +112,19 @@ class Vectors(msgspec.Struct):
 class OllamaDecoder:
     """Decodes one answer of `/api/chat` or `/api/generate`, streamed or whole."""
 
-    def __init__(self, *, thinks: bool | None = None, plain: bool = False) -> None:
+    def __init__(
+        self, *, thinks: bool | None = None, plain: bool = False, top_logprobs: int = 0
+    ) -> None:
         """Start before the first byte.
 
         Args:
             thinks: the model can reason.
             plain: the answer goes on with a text, in which no reasoning is looked for.
+            top_logprobs: how many likely tokens are told beside each, where any are.
 
         """
         self.ended = False
+        self._top_logprobs = top_logprobs
         self._lines = LineDecoder()
         self._text = ThinkSplitter(thinks=thinks)
         if plain:
@@ -171,7 +175,7 @@ class OllamaDecoder:
             self._model = chunk.model
             events.append(ResponseStarted(model=chunk.model, created=unix_time(chunk.created_at)))
         if chunk.logprobs:
-            events.append(logprobs_delta(chunk.logprobs))
+            events.append(logprobs_delta(chunk.logprobs, self._top_logprobs))
         if chunk.message is not None:
             self._message(chunk.message, events)
         elif chunk.thinking or chunk.response:

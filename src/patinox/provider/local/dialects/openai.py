@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from patinox.provider.errors import CapabilityNotSupported, ProviderError
+from patinox.provider.errors import ProviderError
 from patinox.provider.images import Image
-from patinox.provider.local.dialects.base import ChatDecoder, sampling
+from patinox.provider.local.dialects.base import ChatDecoder, arguments_object, sampling
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, parse_vectors
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
@@ -27,19 +27,6 @@ from patinox.provider.types import (
 
 Think = Callable[[bool | str], Mapping[str, object]]
 
-_SAMPLING = {
-    "temperature": "temperature",
-    "max_tokens": "max_tokens",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "repeat_penalty": "repeat_penalty",
-    "stop": "stop",
-    "seed": "seed",
-}
-
 
 def reasoning_effort(think: bool | str) -> Mapping[str, object]:  # noqa: FBT001  one value
     """Say how much to think as OpenAI does, which has no word for a mere yes."""
@@ -54,7 +41,6 @@ class OpenAIDialect:
     Args:
         rules: what the server's errors mean, asked before the common rules.
         think: how to say whether and how much to think.
-        logprobs: whether the server tells how probable tokens are.
         base64_embeddings: whether vectors are asked for in base64, which is smaller and faster.
         counts_embedding_tokens: whether the usage of vectors is counted, or always 0.
 
@@ -68,14 +54,12 @@ class OpenAIDialect:
         *,
         rules: Sequence[Rule] = (),
         think: Think = reasoning_effort,
-        logprobs: bool = False,
         base64_embeddings: bool = False,
         counts_embedding_tokens: bool = True,
     ) -> None:
         """Keep what is different about this server."""
         self._rules = tuple(rules)
         self._think = think
-        self._logprobs = logprobs
         self._base64 = base64_embeddings
         self._counts = counts_embedding_tokens
 
@@ -95,22 +79,20 @@ class OpenAIDialect:
     def render_text(
         self, request: TextCompletionRequest, *, model: str, stream: bool, words: Mapping[str, Any]
     ) -> HTTPRequest:
-        """Write a request to `/v1/completions`, which fills in no middle."""
-        if request.suffix is not None:
-            raise CapabilityNotSupported(
-                "This server goes on with texts but does not fill in their middle.",
-                hint="Leave the suffix out, or use a model on Ollama or llama.cpp.",
-            )
+        """Write a request to `/v1/completions`."""
         body = self._render(request, words, model=model, stream=stream)
         body["prompt"] = request.prompt
-        if "top_logprobs" in body:  # here one number says both
-            body["logprobs"] = body.pop("top_logprobs") or 1
+        if request.suffix is not None:
+            body["suffix"] = request.suffix
+        if request.logprobs:  # here one number says both
+            body["logprobs"] = body.pop("top_logprobs")
         return json_request("POST", "/v1/completions", body)
 
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
         """Make a decoder for one answer."""
         plain = isinstance(request, TextCompletionRequest)
-        return OpenAIDecoder(self._rules, thinks=thinks, plain=plain)
+        top = request.top_logprobs or 0
+        return OpenAIDecoder(self._rules, thinks=thinks, plain=plain, top_logprobs=top)
 
     def render_embed(
         self,
@@ -139,16 +121,11 @@ class OpenAIDialect:
     def _render(
         self, request: GenerationRequest, words: Mapping[str, Any], *, model: str, stream: bool
     ) -> dict[str, Any]:
-        body = {**words, **sampling(request, _SAMPLING), "model": model, "stream": stream}
+        body = {**words, **sampling(request), "model": model, "stream": stream}
         if stream:
             body["stream_options"] = {"include_usage": True}
-        if request.logprobs:
-            if not self._logprobs:
-                raise CapabilityNotSupported(
-                    "This server does not tell how probable its tokens are.",
-                    hint="Leave `logprobs` out, or use a model on Ollama or llama.cpp.",
-                )
-            body |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
+        if request.logprobs:  # asked for no other tokens, llama.cpp tells nothing of the chosen one
+            body |= {"logprobs": True, "top_logprobs": request.top_logprobs or 1}
         return body
 
 
@@ -159,11 +136,11 @@ def _response_format(schema: OutputSchema[Any]) -> dict[str, object]:
 
 def _tools(request: CompletionRequest) -> dict[str, object]:
     """Offer the tools; to force one, offer it alone: no server here takes a tool by its name."""
-    choice = request.tool_choice
-    if choice == "none" or not request.tools:
-        return {}  # servers leave tools that must not be called in the prompt, and models call them
-    named = [tool for tool in request.tools if tool.name == choice]
-    said: dict[str, object] = {"tools": [tool.definition for tool in named or request.tools]}
+    choice, tools = request.tool_choice, request.offered_tools
+    if not tools:
+        return {}
+    named = [tool for tool in tools if tool.name == choice]
+    said: dict[str, object] = {"tools": [tool.definition for tool in named or tools]}
     if choice is not None:
         said["tool_choice"] = "required" if named else choice
     return said
@@ -183,7 +160,7 @@ def _render_message(message: CompletionMessage) -> dict[str, object]:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
+                "function": {"name": call.name, "arguments": arguments_object(call)},
             }
             for call in message.tool_calls
         ]

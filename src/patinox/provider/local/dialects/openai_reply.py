@@ -121,7 +121,12 @@ class OpenAIDecoder:
     """Decodes one answer: a stream of events, or one document; told apart by the first byte."""
 
     def __init__(
-        self, rules: Sequence[Rule] = (), *, thinks: bool | None = None, plain: bool = False
+        self,
+        rules: Sequence[Rule] = (),
+        *,
+        thinks: bool | None = None,
+        plain: bool = False,
+        top_logprobs: int = 0,
     ) -> None:
         """Start before the first byte.
 
@@ -129,9 +134,11 @@ class OpenAIDecoder:
             rules: what the server's errors mean.
             thinks: the model can reason.
             plain: the answer goes on with a text, in which no reasoning is looked for.
+            top_logprobs: how many likely tokens are told beside each, where any are.
 
         """
         self.ended = False
+        self._top_logprobs = top_logprobs
         self._rules = rules
         self._sse = SSEDecoder()
         self._text = ThinkSplitter(thinks=thinks)
@@ -221,7 +228,7 @@ class OpenAIDecoder:
 
     def _choice(self, choice: _Choice, events: list[StreamEvent]) -> None:
         if choice.logprobs is not None and choice.logprobs.content:
-            events.append(logprobs_delta(choice.logprobs.content))
+            events.append(logprobs_delta(choice.logprobs.content, self._top_logprobs))
         delta = choice.delta or choice.message
         if delta is not None:
             reasoning = delta.reasoning_content or delta.reasoning

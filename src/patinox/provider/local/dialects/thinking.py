@@ -31,8 +31,8 @@ class ThinkSplitter:
     def separated(self) -> None:
         """Note that the server hands reasoning out by itself: tags in the text are text."""
         self._implied = False
-        if not self._held:
-            self._plain, self._read = True, self._as_text
+        if self._read == self._at_start:
+            self._plain, self._read = not self._held, self._as_text
 
     def feed(self, text: str, events: list[StreamEvent]) -> None:
         """Take text, add what it is to `events`."""
