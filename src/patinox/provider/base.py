@@ -90,7 +90,9 @@ class CompletionStream:
         """
         if not self._arrived:
             await self.fill()
-        return self.take()
+        event = self._arrived.popleft()  # as `take`, which a call for every token would cost
+        self._taken.append(event)
+        return event
 
     async def fill(self) -> None:
         """Wait until at least one event has arrived that was not taken; raises as `__anext__`."""

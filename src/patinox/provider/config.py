@@ -270,18 +270,19 @@ def fill_request(request: R, defaults: ModelDefaults) -> R:
     model = request.model
     if model.provider_hint is None and defaults.provider is not None:
         model = ModelId(model.name, defaults.provider)
-    filled = _fill(
-        request,
-        temperature=defaults.temperature,
-        max_tokens=defaults.max_tokens,
-        timeout=defaults.timeout,
-    )
-    return replace(filled, model=model)
-
-
-def _fill(request: R, **values: float | None) -> R:
-    missing = {name: value for name, value in values.items() if getattr(request, name) is None}
-    return replace(request, **missing)
+    values = {
+        "temperature": defaults.temperature,
+        "max_tokens": defaults.max_tokens,
+        "timeout": defaults.timeout,
+    }
+    missing = {
+        name: value
+        for name, value in values.items()
+        if value is not None and getattr(request, name) is None
+    }
+    if not missing and model is request.model:
+        return request  # checking it anew would cost as much as finding the model
+    return replace(request, model=model, **missing)
 
 
 def _said(fields: Mapping[str, Any]) -> dict[str, Any]:

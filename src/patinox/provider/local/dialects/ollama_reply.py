@@ -39,6 +39,7 @@ from patinox.provider.types import (
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
+    TextDelta,
     Timings,
     ToolCallDelta,
     Usage,
@@ -171,6 +172,16 @@ class OllamaDecoder:
             return
         if chunk.error is not None:
             raise classify(HTTPReply(status=200, headers={}, body=line), RULES)
+        message = chunk.message
+        if (
+            message is not None
+            and message.content
+            and chunk.model == self._model
+            and self._text.is_done
+            and not (chunk.done or message.thinking or message.tool_calls or chunk.logprobs)
+        ):
+            events.append(TextDelta(message.content))  # nearly every line is no more than this
+            return
         if chunk.model != self._model and chunk.model:
             self._model = chunk.model
             events.append(ResponseStarted(model=chunk.model, created=unix_time(chunk.created_at)))

@@ -28,6 +28,7 @@ from patinox.provider.types import (
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
+    TextDelta,
     Timings,
     ToolCallDelta,
     Usage,
@@ -216,6 +217,9 @@ class OpenAIDecoder:
         chunk = _decoded(data)
         if chunk.error is not None:
             raise self._reported(data)
+        if chunk.model == self._model and self._text.is_done and (text := _only_text(chunk)):
+            events.append(TextDelta(text))
+            return
         if chunk.model != self._model and chunk.model:
             self._model = chunk.model
             events.append(ResponseStarted(model=chunk.model, id=chunk.id, created=chunk.created))
@@ -253,6 +257,19 @@ class OpenAIDecoder:
                 timings=server_timings(self._timings, self._stats),
             )
         )
+
+
+def _only_text(chunk: _Chunk) -> str | None:
+    """Return the text of a piece that says nothing else, as nearly all do; else `None`."""
+    if not chunk.choices or len(chunk.choices) > 1 or chunk.usage or chunk.timings or chunk.stats:
+        return None
+    choice = chunk.choices[0]
+    delta = choice.delta
+    if delta is None or choice.index or choice.finish_reason or choice.logprobs:
+        return None
+    if delta.reasoning_content or delta.reasoning or delta.tool_calls:
+        return None
+    return delta.content
 
 
 def _decoded(data: bytes) -> _Chunk:

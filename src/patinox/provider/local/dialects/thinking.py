@@ -28,6 +28,11 @@ class ThinkSplitter:
         self._plain = False  # in the answer itself, with nothing held back
         self._read = self._at_start
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all text from now on is the answer's, whatever stands in it."""
+        return self._plain and not self._implied
+
     def separated(self) -> None:
         """Note that the server hands reasoning out by itself: tags in the text are text."""
         self._implied = False

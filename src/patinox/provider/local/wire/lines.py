@@ -29,9 +29,12 @@ class LineDecoder:
         if whole and self._held:
             self._hold(whole[0])
             whole[0] = self.close()
-        for line in whole:
-            self._check(len(line))
-            lines.append(line)
+        if len(data) <= self._limit:  # so no line is longer; the first was looked at
+            lines += whole
+        else:
+            for line in whole:
+                self._check(len(line))
+                lines.append(line)
         self._hold(rest)
 
     def close(self) -> bytes:

@@ -45,12 +45,13 @@ class SSEDecoder:
             return
         # Servers send whole events of one line of data, mostly: those need no state.
         *blocks, rest = data.split(b"\n\n")
+        simple = self._between_events and len(data) <= self._limit
         for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block and self._between_events:
-                self._check(len(block))
+            if simple and block.startswith(b"data: ") and b"\n" not in block:
                 events.append(ServerSentEvent("", block[6:]))
             else:
                 self._feed_lines(block + b"\n\n", events)
+                simple = self._between_events and len(data) <= self._limit
         if rest:
             self._feed_lines(rest, events)
 
