@@ -99,7 +99,8 @@ class _Chunk(msgspec.Struct):
 
 # What an answer consists of; the rest of a line is beside it.
 _ANSWER = ("model", "message", "response", "done", "error")
-_CHUNKS = msgspec.json.Decoder(_Chunk)
+_decode = msgspec.json.Decoder(_Chunk).decode
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Vectors(msgspec.Struct):
@@ -130,6 +131,7 @@ class OllamaDecoder:
         self._text = ThinkSplitter(thinks=thinks)
         if plain:
             self._text.separated()
+        self._only_text = False  # what comes as text is text, whatever stands in it
         self._model: str | None = None
         self._calls = 0
 
@@ -167,21 +169,21 @@ class OllamaDecoder:
             raise StreamInterrupted(msg, retryable=True)
 
     def _chunk(self, line: bytes, events: list[StreamEvent]) -> None:
-        chunk = _decoded(line)
-        if chunk is None:
+        try:
+            chunk = _decode(line)
+        except _NOT_DECODED:
+            if not line.strip():
+                return
+            chunk = decode_leniently(line, _Chunk, what="A line of the answer", strict=_ANSWER)
+        if self._only_text and chunk.model == self._model and (text := _only_text(chunk)):
+            events.append(TextDelta(text))
             return
         if chunk.error is not None:
             raise classify(HTTPReply(status=200, headers={}, body=line), RULES)
-        message = chunk.message
-        if (
-            message is not None
-            and message.content
-            and chunk.model == self._model
-            and self._text.is_done
-            and not (chunk.done or message.thinking or message.tool_calls or chunk.logprobs)
-        ):
-            events.append(TextDelta(message.content))  # nearly every line is no more than this
-            return
+        self._all_of(chunk, events)
+        self._only_text = self._text.is_done
+
+    def _all_of(self, chunk: _Chunk, events: list[StreamEvent]) -> None:
         if chunk.model != self._model and chunk.model:
             self._model = chunk.model
             events.append(ResponseStarted(model=chunk.model, created=unix_time(chunk.created_at)))
@@ -234,14 +236,14 @@ class OllamaDecoder:
         )
 
 
-def _decoded(line: bytes) -> _Chunk | None:
-    """Decode a line; `None` if it is blank."""
-    try:
-        return _CHUNKS.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if not line.strip():
-            return None
-        return decode_leniently(line, _Chunk, what="A line of the answer", strict=_ANSWER)
+def _only_text(chunk: _Chunk) -> str | None:
+    """Return the text of a line that says nothing else, as nearly all do; else `None`."""
+    message = chunk.message
+    if message is None or message.thinking or message.tool_calls:
+        return None
+    if chunk.done or chunk.logprobs or chunk.error is not None:
+        return None
+    return message.content
 
 
 def _timings(chunk: _Chunk) -> Timings:

@@ -115,7 +115,8 @@ class _Chunk(msgspec.Struct):
 
 # What an answer consists of; the rest of a piece is beside it.
 _ANSWER = ("model", "choices", "error")
-_CHUNKS = msgspec.json.Decoder(_Chunk)
+_decode = msgspec.json.Decoder(_Chunk).decode
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class OpenAIDecoder:
@@ -145,6 +146,7 @@ class OpenAIDecoder:
         self._text = ThinkSplitter(thinks=thinks)
         if plain:
             self._text.separated()
+        self._only_text = False  # what comes as text is text, whatever stands in it
         self._document: bytearray | None = None
         self._opened = False
         self._model: str | None = None
@@ -214,12 +216,19 @@ class OpenAIDecoder:
         return classify(HTTPReply(status=200, headers={}, body=data), self._rules)
 
     def _piece(self, data: bytes, events: list[StreamEvent]) -> None:
-        chunk = _decoded(data)
-        if chunk.error is not None:
-            raise self._reported(data)
-        if chunk.model == self._model and self._text.is_done and (text := _only_text(chunk)):
+        try:
+            chunk = _decode(data)
+        except _NOT_DECODED:
+            chunk = decode_leniently(data, _Chunk, what="A piece of the answer", strict=_ANSWER)
+        if self._only_text and chunk.model == self._model and (text := _only_text(chunk)):
             events.append(TextDelta(text))
             return
+        if chunk.error is not None:
+            raise self._reported(data)
+        self._all_of(chunk, events)
+        self._only_text = self._text.is_done
+
+    def _all_of(self, chunk: _Chunk, events: list[StreamEvent]) -> None:
         if chunk.model != self._model and chunk.model:
             self._model = chunk.model
             events.append(ResponseStarted(model=chunk.model, id=chunk.id, created=chunk.created))
@@ -261,7 +270,9 @@ class OpenAIDecoder:
 
 def _only_text(chunk: _Chunk) -> str | None:
     """Return the text of a piece that says nothing else, as nearly all do; else `None`."""
-    if not chunk.choices or len(chunk.choices) > 1 or chunk.usage or chunk.timings or chunk.stats:
+    if not chunk.choices or len(chunk.choices) > 1 or chunk.error is not None:
+        return None
+    if chunk.usage or chunk.timings or chunk.stats:
         return None
     choice = chunk.choices[0]
     delta = choice.delta
@@ -270,13 +281,6 @@ def _only_text(chunk: _Chunk) -> str | None:
     if delta.reasoning_content or delta.reasoning or delta.tool_calls:
         return None
     return delta.content
-
-
-def _decoded(data: bytes) -> _Chunk:
-    try:
-        return _CHUNKS.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return decode_leniently(data, _Chunk, what="A piece of the answer", strict=_ANSWER)
 
 
 def _tool_delta(call: _ToolDelta, position: int) -> ToolCallDelta:
