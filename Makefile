@@ -12,6 +12,7 @@ PURE := $(PROVIDER)/types.py $(PROVIDER)/errors.py $(PROVIDER)/embeddings.py \
 	$(PROVIDER)/local/types.py $(PROVIDER)/local/errors.py $(PROVIDER)/local/facts.py \
 	$(PROVIDER)/local/wire/*.py $(PROVIDER)/local/dialects/*.py \
 	$(PROVIDER)/local/health.py $(PROVIDER)/local/routing.py $(PROVIDER)/local/limits.py \
+	$(PROVIDER)/local/retrying.py $(PROVIDER)/local/holding.py \
 	$(PROVIDER)/local/events.py $(PROVIDER)/local/accounts.py $(PROVIDER)/local/tally.py \
 	$(PROVIDER)/local/answer.py $(PROVIDER)/local/preflight.py $(PROVIDER)/local/features.py src/patinox/telemetry/*.py
 

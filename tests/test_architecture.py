@@ -24,14 +24,16 @@ FLOORS = """
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
     local/transport local/connections local/flight local/limits | embedded/
-    local/health local/routing local/catalog local/observers local/accounts local/tally
+    local/health local/routing local/retrying local/holding local/catalog local/observers \
+        local/accounts local/tally
     local/lifecycle local/spec local/nearest local/features local/preflight local/prepare \
         local/vectors local/service local/answer
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp_lifecycle local/llamacpp | local/embedded
     local/registry local/probing
     local/watch local/discovery
-    local/lookup local/lifecycle_face local/coordinator provider/factory
+    local/lookup local/lifecycle_face local/continuing local/failover local/coordinator \
+        provider/factory
     local/sync | telemetry/ | testing/
     local/__init__ provider/__init__ __init__
     cli/ __main__
@@ -67,7 +69,8 @@ ONLY = {  # what is imported, or read, in these rooms only
 DRY = {"provider/types", "provider/errors", "provider/base", "provider/assemble", "local/types"}
 DRY |= {"provider/schema", "provider/tools"}
 DRY |= {"local/errors", "local/facts", "local/wire/", "local/dialects/"}
-DRY |= {"local/health", "local/routing", "local/events", "local/accounts", "local/tally"}
+DRY |= {"local/health", "local/holding", "local/retrying", "local/routing"}
+DRY |= {"local/events", "local/accounts", "local/tally"}
 DRY |= {"provider/lifecycle"}
 DRY |= {"local/preflight", "local/features"}
 DRY |= {"provider/checks", "provider/models", "provider/messages", "provider/service_options"}

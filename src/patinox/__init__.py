@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     )
     from patinox.provider.local.errors import (
         AllServicesFailed,
+        FailedAttempt,
         InvalidConfiguration,
         LocalProviderError,
         LocalResourcesExhausted,
@@ -141,7 +142,9 @@ if TYPE_CHECKING:
         SyncPullStream,
     )
     from patinox.provider.local.types import (
+        Breaker,
         LocalService,
+        Occupancy,
         ServiceInfo,
         ServiceMetrics,
         ServiceStatus,
@@ -178,6 +181,7 @@ if TYPE_CHECKING:
         ServiceOptions,
     )
     from patinox.provider.stream import (
+        AnswerContinued,
         LoadProgress,
         LogprobsDelta,
         ReasoningDelta,
@@ -201,8 +205,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllServicesFailed",
+    "AnswerContinued",
     "Anthropic",
     "AuthenticationError",
+    "Breaker",
     "CapabilityNotSupported",
     "CloudModelRefused",
     "CompletionChoice",
@@ -220,6 +226,7 @@ __all__ = [
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EndpointConfig",
+    "FailedAttempt",
     "GenerationRequest",
     "HealthCheckConfig",
     "Image",
@@ -250,6 +257,7 @@ __all__ = [
     "ModelNotLoaded",
     "ModelProvider",
     "NetworkError",
+    "Occupancy",
     "Ollama",
     "OllamaConfig",
     "OllamaOptions",
@@ -377,6 +385,7 @@ _HOMES = {
     "patinox.provider.local.environment": ("load_config",),
     "patinox.provider.local.errors": (
         "AllServicesFailed",
+        "FailedAttempt",
         "InvalidConfiguration",
         "LocalProviderError",
         "LocalResourcesExhausted",
@@ -403,7 +412,9 @@ _HOMES = {
         "SyncPullStream",
     ),
     "patinox.provider.local.types": (
+        "Breaker",
         "LocalService",
+        "Occupancy",
         "ServiceInfo",
         "ServiceMetrics",
         "ServiceStatus",
@@ -436,6 +447,7 @@ _HOMES = {
         "ServiceOptions",
     ),
     "patinox.provider.stream": (
+        "AnswerContinued",
         "LoadProgress",
         "LogprobsDelta",
         "ReasoningDelta",

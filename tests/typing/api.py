@@ -8,8 +8,10 @@ from typing import Any, assert_never, assert_type
 
 from patinox import (
     AllServicesFailed,
+    AnswerContinued,
     Anthropic,
     AuthenticationError,
+    Breaker,
     CapabilityNotSupported,
     CloudModelRefused,
     CompletionChoice,
@@ -27,6 +29,7 @@ from patinox import (
     EmbeddingRequest,
     EmbeddingResponse,
     EndpointConfig,
+    FailedAttempt,
     GenerationRequest,
     HealthCheckConfig,
     Image,
@@ -57,6 +60,7 @@ from patinox import (
     ModelNotLoaded,
     ModelProvider,
     NetworkError,
+    Occupancy,
     Ollama,
     OllamaConfig,
     OllamaOptions,
@@ -186,6 +190,8 @@ async def everything_local(request: CompletionRequest, texts: EmbeddingRequest) 
         assert_type(await local.model_capabilities("m"), ModelCapabilities | None)
         assert_type(local.services, tuple[ServiceInfo, ...])
         assert_type(local.get_service_info(ServiceType.OLLAMA), ServiceInfo | None)
+        assert_type(local.occupancy(), dict[str, Occupancy])
+        assert_type(local.services[0].breaker, Breaker)
         assert_type(local.ollama, OllamaProvider | None)
         assert_type(local.lmstudio, LMStudioProvider | None)
         assert_type(local.discovery, ServiceDiscovery)
@@ -228,6 +234,8 @@ def tell(event: StreamEvent) -> str:  # noqa: PLR0911  a line for each kind
             return f"{event.index} {event.id} {event.name} {event.arguments}"
         case LogprobsDelta(tokens):
             return assert_type(tokens, tuple[TokenLogprob, ...])[0].token
+        case AnswerContinued():
+            return f"{event.service} {event.reason} {event.after_characters}"
         case LoadProgress() | ReasoningImplied():
             return event.text
         case ResponseFinished():
@@ -364,6 +372,7 @@ def explain(error: ProviderError) -> object:  # noqa: PLR0911  one for each kind
         case StreamInterrupted():
             return assert_type((error.text, error.tool_calls), tuple[str, tuple[ToolCall, ...]])
         case AllServicesFailed():
+            assert_type(error.tried, tuple[FailedAttempt, ...])
             return assert_type(error.attempts, dict[str, ProviderError])
         case _:
             return error.hint, error.service, error.status, error.retryable, error.retry_after

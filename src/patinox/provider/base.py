@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
@@ -55,14 +56,20 @@ class CompletionStream:
         self._arrived: deque[StreamEvent] = deque()
         self._taken: list[StreamEvent] = []
         self._assembler = Assembler()
-        self._entered = False
+        self._entered = self._open = False
         self._whole = False
         self._broken: ProviderError | None = None
 
     async def __aenter__(self) -> Self:
         """Enter; the request is sent when the first event is asked for."""
-        self._entered = True
+        self._entered = self._open = True
         return self
+
+    def __del__(self) -> None:
+        """Warn of an answer that nobody left: the connection is closed now, and could have been."""
+        if self._open and getattr(self._batches, "ag_frame", None) is not None:
+            msg = "A stream was dropped without being left: write `async with` around it."
+            warnings.warn(msg, ResourceWarning, source=self, stacklevel=2)
 
     async def __aexit__(
         self,
@@ -71,6 +78,7 @@ class CompletionStream:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection, whatever has arrived by then."""
+        self._open = False
         if self._arrived:
             self._arrived.clear()
             self._whole = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar, cast
 
 from patinox.provider.errors import InvalidRequest
 
@@ -84,6 +84,25 @@ def check_timeout(value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         msg = f"`timeout` is {value!r}; allowed: a number of seconds above 0."
         raise InvalidRequest(msg)
+
+
+# The phases of a call that have a limit of their own: the fields of `Deadlines`.
+DEADLINES = ("connect", "connect_remote", "first_token", "idle", "listing", "embed")
+_DAY = 86_400
+
+
+def check_deadlines(value: object) -> None:
+    """Refuse what does not map names of deadlines to seconds."""
+    check_mapping("deadlines", value)
+    for name, seconds in cast("Mapping[object, object]", value).items():
+        if name not in DEADLINES:
+            msg = f"`deadlines` has {name!r}; allowed: {', '.join(DEADLINES)}."
+            raise InvalidRequest(msg)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            seconds = 0.0  # noqa: PLW2901  no number of seconds is refused as such
+        if not 0 < seconds <= _DAY:
+            msg = f"`deadlines` has no seconds for {name!r}; allowed: above 0 to {_DAY}."
+            raise InvalidRequest(msg)
 
 
 def check_mapping(field: str, value: object) -> None:

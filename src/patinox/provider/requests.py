@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from patinox.provider.checks import (
+    check_deadlines,
     check_flag,
     check_integer,
     check_mapping,
@@ -49,6 +50,8 @@ class GenerationFields(TypedDict, total=False):
     logprobs: bool
     top_logprobs: int | None
     timeout: float | None
+    deadlines: Mapping[str, float]
+    continuation: bool | None
     on_overflow: str
     on_mismatch: str
     service_options: ServiceOptions | Sequence[ServiceOptions]
@@ -83,6 +86,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         logprobs: whether to tell how probable each token was.
         top_logprobs: how many likely tokens to tell beside each, 0 to 20; implies `logprobs`.
         timeout: seconds the whole call may take, waiting and other servers included.
+        deadlines: limits of the phases, in seconds, that are other than the service's, by the
+            names that `Deadlines` has for them, such as `{"first_token": 900}`.
+        continuation: whether an answer that broke off is gone on with, where that can be done
+            exactly; `None` leaves it to the configuration.
         on_overflow: what to do where a prompt seems too long for the context and the server would
             cut it in silence: `warn`, `refuse` or `ignore`.
         on_mismatch: what to do where another model answers: `refuse`, or `label` the answer.
@@ -106,6 +113,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = False
     top_logprobs: int | None = None
     timeout: float | None = None
+    deadlines: Mapping[str, float] = {}
+    continuation: bool | None = None
     on_overflow: str = "warn"
     on_mismatch: str = "refuse"
     service_options: tuple[ServiceOptions, ...] = ()
@@ -132,6 +141,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         if self.top_logprobs is not None:
             force_setattr(self, "logprobs", True)  # noqa: FBT003  a value, not a switch
         check_timeout(self.timeout)
+        check_deadlines(self.deadlines)
+        if self.continuation is not None:
+            check_flag("continuation", self.continuation)
         check_word("on_overflow", self.on_overflow, ON_OVERFLOW)
         check_word("on_mismatch", self.on_mismatch, ON_MISMATCH)
         check_mapping("options", self.options)
@@ -264,6 +276,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
         dimensions: shorter vectors, where the server can cut them.
         timeout: seconds the whole call may take.
         batch_size: texts that are sent at once; more are sent in several requests, to one server.
+        deadlines: as in a `GenerationRequest`.
 
     Raises:
         InvalidRequest: there is no text, an empty one, or a value out of its range.
@@ -274,6 +287,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
     dimensions: int | None = None
     timeout: float | None = None
     batch_size: int = 64
+    deadlines: Mapping[str, float] = {}
 
     if TYPE_CHECKING:
 
@@ -285,6 +299,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
             dimensions: int | None = None,
             timeout: float | None = None,
             batch_size: int = 64,
+            deadlines: Mapping[str, float] = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -297,6 +312,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
         check_integer("dimensions", self.dimensions, at_least=1)
         check_integer("batch_size", self.batch_size, at_least=1)
         check_timeout(self.timeout)
+        check_deadlines(self.deadlines)
 
     def __repr__(self) -> str:
         """Tell what is asked of whom, not the texts."""

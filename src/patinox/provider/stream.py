@@ -88,6 +88,20 @@ class LogprobsDelta(StreamEvent, frozen=True):
     tokens: tuple[TokenLogprob, ...]
 
 
+class AnswerContinued(StreamEvent, frozen=True, kw_only=True):
+    """The answer broke off, and a server goes on with it exactly where it ended.
+
+    Attributes:
+        service: id of the service that goes on.
+        reason: why that one may.
+        after_characters: how much text had come before.
+    """
+
+    service: str
+    reason: str
+    after_characters: int
+
+
 class ResponseFinished(StreamEvent, frozen=True, kw_only=True):
     """The answer is whole: why it ended, what it cost and how long it took.
 

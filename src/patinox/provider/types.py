@@ -36,6 +36,7 @@ from patinox.provider.service_options import (
     ServiceOptions,
 )
 from patinox.provider.stream import (
+    AnswerContinued,
     LoadProgress,
     LogprobsDelta,
     ReasoningDelta,
@@ -48,6 +49,7 @@ from patinox.provider.stream import (
 )
 
 __all__ = [
+    "AnswerContinued",
     "CompletionChoice",
     "CompletionMessage",
     "CompletionRequest",

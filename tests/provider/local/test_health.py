@@ -1,7 +1,5 @@
 """How a service's state follows from what is seen of it."""
 
-import errno
-
 import pytest
 from msgspec.structs import replace
 
@@ -18,6 +16,7 @@ from patinox.provider.errors import (
 from patinox.provider.local import health
 from patinox.provider.local.config import HealthCheckConfig
 from patinox.provider.local.errors import (
+    LocalResourcesExhausted,
     ModelNotFound,
     ModelNotLoaded,
     ParseError,
@@ -71,8 +70,7 @@ NEUTRAL = [
     answered(ParseError("No such route."), 404),
     answered(ParseError("No such method."), 405),
     ServiceTimeout("Your own limit.", phase="total", seconds=1, retryable=False),
-    caused(ServiceUnavailable("No descriptor."), OSError(errno.EMFILE, "Too many open files")),
-    caused(ServiceUnavailable("No port."), OSError(errno.EADDRNOTAVAIL, "No address")),
+    LocalResourcesExhausted("No descriptor."),
     interrupted(ContextLengthExceeded("Too long.")),
     interrupted(interrupted(RateLimited("Busy."))),
     interrupted(ServiceTimeout("A long answer.", phase="attempt", seconds=1)),
@@ -86,7 +84,7 @@ FAULTS = [
     ServiceTimeout("No output.", phase="first_token", seconds=1),
     ParseError("Rubbish."),
     answered(ServiceError("Bad gateway."), 502),
-    caused(ServiceUnavailable("Reset by peer."), OSError(errno.ECONNRESET, "Reset")),
+    caused(ServiceUnavailable("Reset by peer."), ConnectionResetError()),
     StreamInterrupted("Broke off."),
     interrupted(BROKEN),
     interrupted(SILENT),

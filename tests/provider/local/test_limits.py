@@ -1,6 +1,7 @@
 """How many run at once, who waits, and that no place is ever lost."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
@@ -38,7 +39,9 @@ class Visitor:
         self.task = asyncio.create_task(self.visit())
 
     async def visit(self) -> None:
-        async with self.gate.place():
+        with self.gate.place() as turn:
+            if turn is not None:
+                await turn
             self.inside = True
             if self.order is not None:
                 self.order.append(self)
@@ -82,8 +85,7 @@ async def test_beyond_the_longest_line_it_is_busy() -> None:
     visitors = [Visitor(gate) for _ in range(SIZE + LONGEST)]
     await turn()
     with pytest.raises(RateLimited, match="2 requests are running, the limit, and 3 wait already"):
-        async with gate.place():
-            pytest.fail("it must not get in")
+        gate.place().__enter__()
     assert gate.occupancy == Occupancy(in_flight=2, waiting=3, limit=2)
     await end(*visitors)
 
@@ -132,9 +134,8 @@ async def test_two_who_wait_may_be_cancelled_at_once() -> None:
 
 async def test_an_error_inside_gives_the_place_back() -> None:
     gate = Gate(1)
-    with pytest.raises(LookupError):
-        async with gate.place():
-            raise LookupError
+    with pytest.raises(LookupError), gate.place():
+        raise LookupError
     assert gate.occupancy == Occupancy(limit=1)
 
 
@@ -142,7 +143,7 @@ def test_a_gate_belongs_to_one_loop() -> None:
     gate = Gate(1)
 
     async def visit() -> None:
-        async with gate.place():
+        with gate.place():
             pass
 
     asyncio.run(visit())
@@ -258,27 +259,31 @@ TestGate.settings = settings(max_examples=60, deadline=None)
 
 def test_a_few_repeated_attempts_are_always_allowed() -> None:
     budget = RetryBudget()
-    assert [budget.take() for _ in range(4)] == [True, True, True, False]
-    budget.give_back(2)
-    assert [budget.take() for _ in range(3)] == [True, True, False]
+    with budget.request() as may_repeat:
+        with budget.request() as may_another:
+            assert [may_another(), may_another()] == [True, True]
+            assert [may_repeat() for _ in range(3)] == [True, False, False]
+        assert [may_repeat() for _ in range(3)] == [True, True, False]
+    with budget.request() as may_repeat:
+        assert [may_repeat() for _ in range(4)] == [True, True, True, False]
 
 
-@pytest.mark.parametrize(("requests", "allowed"), [(0, 3), (15, 3), (19, 3), (20, 4), (104, 20)])
+@pytest.mark.parametrize(("requests", "allowed"), [(1, 3), (15, 3), (19, 3), (20, 4), (104, 20)])
 def test_a_share_of_the_requests_may_be_repeated(requests: int, allowed: int) -> None:
     budget = RetryBudget()
-    budget.requests = requests
-    assert sum(budget.take() for _ in range(100)) == allowed
+    with ExitStack() as stack:
+        asks = [stack.enter_context(budget.request()) for _ in range(requests)]
+        assert sum(asks[number % requests]() for number in range(200)) == allowed
 
 
-def test_a_request_counts_as_long_as_it_lasts() -> None:
+def test_a_request_that_fails_gives_back_what_it_took() -> None:
     budget = RetryBudget()
-    seen: list[int] = []
 
     def fail() -> None:
-        with budget.request(), budget.request():
-            seen.append(budget.requests)
+        with budget.request() as may_repeat:
+            assert [may_repeat() for _ in range(4)] == [True, True, True, False]
             raise LookupError
 
-    with pytest.raises(LookupError):
-        fail()
-    assert (seen, budget.requests) == ([2], 0)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            fail()

@@ -10,7 +10,11 @@ import pytest
 from patinox.provider.errors import AuthenticationError, ProviderError
 from patinox.provider.local import ollama
 from patinox.provider.local.config import HealthCheckConfig
-from patinox.provider.local.errors import ServiceError, ServiceUnavailable
+from patinox.provider.local.errors import (
+    LocalResourcesExhausted,
+    ServiceError,
+    ServiceUnavailable,
+)
 from patinox.provider.local.spec import Survey
 from patinox.provider.local.types import ServiceInfo, ServiceStatus
 from patinox.provider.local.watch import UNUSED, Known, Watch
@@ -249,8 +253,7 @@ async def test_a_probe_that_was_overtaken_by_what_requests_saw_changes_nothing(
 
 
 async def test_a_neutral_failure_of_a_probe_is_no_reason_for_haste(world: World) -> None:
-    world.service.error = ServiceError("It broke.")
-    world.service.error.__cause__ = OSError(24, "Too many open files")
+    world.service.error = LocalResourcesExhausted("No descriptor.")
     await world.watch.check("o")
     assert world.status() is ServiceStatus.UNKNOWN
     world.service.error = AuthenticationError("Key.")

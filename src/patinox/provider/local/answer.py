@@ -39,6 +39,7 @@ class Answer:
         service: str,
         deadlines: Deadlines,
         total: float | None,
+        attempt: float | None = None,
         clock: Callable[[], float],
     ) -> None:
         """Start the clocks.
@@ -46,7 +47,8 @@ class Answer:
         Args:
             service: id of the service that answers.
             deadlines: limits of the phases.
-            total: seconds the whole answer may take, or `None`.
+            total: seconds the caller gives the whole answer, waiting included, or `None`.
+            attempt: seconds the service's settings give it, once it is not waited any more.
             clock: monotonic seconds.
 
         """
@@ -54,8 +56,9 @@ class Answer:
         self._service = service
         self._deadlines = deadlines
         self._total = total
+        self._attempt = attempt
         self._clock = clock
-        self._started = clock()
+        self._began = self._started = clock()
         self._first: float | None = None
         self._last: float | None = None
         self._expecting = False
@@ -73,10 +76,29 @@ class Answer:
         """Whether the server has said that the answer is whole."""
         return self._expecting and self._expected.decoder.ended
 
+    def starts(self) -> None:
+        """Start all clocks but the caller's anew: so far the request has waited for its turn."""
+        self._started = self._clock()
+
     @property
     def seconds(self) -> float:
         """Seconds since the request."""
         return self._clock() - self._started
+
+    @property
+    def answering(self) -> bool:
+        """Whether output has come."""
+        return self._first is not None
+
+    def connect(self, *, local: bool) -> float:
+        """Return the seconds for the connection, to this machine (`local`) or another."""
+        return self._deadlines.connect if local else self._deadlines.connect_remote
+
+    def total(self) -> float | None:
+        """Return the seconds that are left of the caller's limit."""
+        if self._total is None:
+            return None
+        return max(0.0, self._total - (self._clock() - self._began))
 
     def limit(self) -> tuple[float, str]:
         """Return how many seconds may pass until the next bytes, and the name of that limit."""
@@ -85,8 +107,11 @@ class Answer:
             seconds, phase = self._deadlines.first_token - elapsed, "first_token"
         else:
             seconds, phase = self._deadlines.idle, "idle"
-        if self._total is not None and self._total - elapsed < seconds:
-            seconds, phase = self._total - elapsed, "total"
+        if self._attempt is not None and self._attempt - elapsed < seconds:
+            seconds, phase = self._attempt - elapsed, "attempt"
+        total = self.total()
+        if total is not None and total < seconds:
+            seconds, phase = total, "total"
         return max(seconds, 0.0), phase
 
     def receive(self, data: bytes) -> list[StreamEvent]:
@@ -142,7 +167,8 @@ class Answer:
     def _limits(self) -> dict[str, float]:
         """Return the whole limits, of which `limit` returns what is left."""
         limits = {"first_token": self._deadlines.first_token, "idle": self._deadlines.idle}
-        return limits if self._total is None else {**limits, "total": self._total}
+        more = {"total": self._total, "attempt": self._attempt}
+        return limits | {phase: limit for phase, limit in more.items() if limit is not None}
 
     def _signed(self, events: list[StreamEvent]) -> list[StreamEvent]:
         """Begin with one `ResponseStarted`, which names the service; check every model named."""

@@ -21,6 +21,8 @@ from patinox.provider.secret import Secret
 from patinox.provider.types import ModelId
 
 DEFAULT_PORTS: Mapping[str, int] = {"ollama": 11434, "lmstudio": 1234, "llamacpp": 8080}
+# How many requests may wait for their turn at one service where nothing else is said.
+MAX_WAITING = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*(?::[A-Za-z0-9._@-]+)*")
 
 
@@ -163,11 +165,15 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What every service can be told.
 
     Attributes:
-        timeout: seconds a whole call may take; `None` leaves it to the deadlines of its phases.
+        timeout: seconds one attempt at this service may take; `None` leaves it to the deadlines of
+            its phases.
         streaming: whether whole answers are asked for piece by piece, so that a stall is seen.
         cache_ttl: seconds for which a list of models is fresh.
         custom_params: options in the server's own words, sent with every request.
         deadlines: limits of each phase.
+        max_in_flight: requests for answers or vectors that may run there at once; `None` for any
+            number.
+        max_waiting: how many more may wait for their turn, 0 to 10,000.
         api_key: key to send, only to the configured address and only once it is identified.
         allow_cloud: whether models that the server passes on to the cloud may be used.
     """
@@ -177,6 +183,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_ttl: float = 5.0
     custom_params: Mapping[str, Any] = {}
     deadlines: Deadlines = Deadlines()
+    max_in_flight: int | None = None
+    max_waiting: int = MAX_WAITING
     api_key: Secret | None = None
     allow_cloud: bool = False
 
@@ -184,6 +192,9 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse what is out of range."""
         if self.timeout is not None:
             _seconds("timeout", self.timeout, 86_400)
+        if self.max_in_flight is not None:
+            _whole("max_in_flight", self.max_in_flight, 1, 1000)
+        _whole("max_waiting", self.max_waiting, 0, 10_000)
         _seconds("cache_ttl", self.cache_ttl, 86_400, zero=True)
         _flag("streaming", self.streaming)
         _flag("allow_cloud", self.allow_cloud)
@@ -292,6 +303,8 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         allow_cloud: whether models that run in the cloud may be used.
         monitor: whether services are watched in the background.
         connection_pool_size: connections to one server, 1 to 100.
+        continuation: whether an answer that broke off is gone on with, where that can be done
+            exactly; a request may say otherwise.
     """
 
     discovery_config: DiscoveryConfig = DiscoveryConfig()
@@ -307,11 +320,12 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_cloud: bool = False
     monitor: bool = True
     connection_pool_size: int = 64
+    continuation: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and addresses and names that are given twice."""
         _whole("connection_pool_size", self.connection_pool_size, 1, 100)
-        for field in ("auto_discover", "allow_cloud", "monitor"):
+        for field in ("auto_discover", "allow_cloud", "monitor", "continuation"):
             _flag(field, getattr(self, field))
         kinds = {
             "discovery_config": DiscoveryConfig,

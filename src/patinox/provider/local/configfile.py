@@ -7,6 +7,7 @@
     allow_cloud = false
     connection_pool_size = 64
     monitor = true
+    continuation = false              # go on with answers that broke off, where that is exact
 
     [discovery]                       # DiscoveryConfig
     discovery_timeout = 2.0           # seconds, as all times
@@ -17,6 +18,7 @@
     endpoint = "192.168.1.5"          # not for [embedded]
     api_key = "..."                   # then let nobody else read this file
     timeout = 60
+    max_in_flight = 2                 # requests at once; the others wait
     custom_params = { num_ctx = 8192 }
     [ollama.deadlines]                # Deadlines
     first_token = 120
@@ -147,6 +149,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     allow_cloud: bool = False
     monitor: bool = True
     connection_pool_size: int = LocalProviderConfig().connection_pool_size
+    continuation: bool = False
     discovery: DiscoveryConfig = DiscoveryConfig()
     ollama: OllamaTable = OllamaTable()
     lmstudio: LMStudioTable = LMStudioTable()
@@ -185,6 +188,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
             allow_cloud=self.allow_cloud,
             monitor=self.monitor,
             connection_pool_size=self.connection_pool_size,
+            continuation=self.continuation,
             discovery_config=self.discovery,
             ollama=OllamaConfig(**self._settings(self.ollama, OllamaConfig)),
             lmstudio=LMStudioConfig(**self._settings(self.lmstudio, LMStudioConfig)),

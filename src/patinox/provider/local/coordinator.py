@@ -7,14 +7,11 @@ no answer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self, Unpack
-
-from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import (
@@ -28,12 +25,8 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.environment import load_config
-from patinox.provider.local.errors import (
-    AllServicesFailed,
-    InvalidConfiguration,
-    ModelNotFound,
-    ServiceTimeout,
-)
+from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
+from patinox.provider.local.failover import Failover
 from patinox.provider.local.features import Prompt
 from patinox.provider.local.lifecycle_face import LifecycleFace
 from patinox.provider.local.lmstudio import LMStudioProvider
@@ -41,20 +34,18 @@ from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.preflight import schema_in
 from patinox.provider.local.registry import endpoint_variables
-from patinox.provider.local.routing import Choice, pick_default, plan
-from patinox.provider.local.transport import in_time
-from patinox.provider.local.types import ServiceInfo
+from patinox.provider.local.retrying import all_failed
+from patinox.provider.local.routing import pick_default, plan
+from patinox.provider.local.types import Occupancy, ServiceInfo
 from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools, run_tools
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
     EmbeddingRequest,
     EmbeddingResponse,
-    LoadProgress,
     ModelCapabilities,
     ModelId,
     ModelInfo,
-    ResponseStarted,
     StreamEvent,
     TextCompletionRequest,
     checked,
@@ -182,6 +173,10 @@ class LocalProvider(LifecycleFace):
         return ModelLookup(self.discovery)
 
     @property
+    def _failover(self) -> Failover:
+        return Failover(self.discovery, clock=self._clock)
+
+    @property
     def services(self) -> tuple[ServiceInfo, ...]:
         """Every service that was found, as it was last seen."""
         return self.discovery.services
@@ -197,6 +192,10 @@ class LocalProvider(LifecycleFace):
         """The LM Studio on this machine, or `None`."""
         known = self.discovery.known(LMStudioProvider.service_type)
         return known.provider if known and isinstance(known.provider, LMStudioProvider) else None
+
+    def occupancy(self) -> dict[str, Occupancy]:
+        """Return how busy each service is with requests from here, by its id."""
+        return {known.info.id: known.provider.occupancy for known in self.discovery.all_known()}
 
     def available_services(self) -> list[str]:
         """Return the kinds of service that can be used now."""
@@ -232,7 +231,7 @@ class LocalProvider(LifecycleFace):
             name: error for name, error in lists.items() if isinstance(error, ProviderError)
         }
         if len(failures) == len(lists):
-            raise _failed(failures)
+            raise all_failed(failures)
         return [models[key] for key in sorted(models)]
 
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
@@ -291,25 +290,7 @@ class LocalProvider(LifecycleFace):
         Raises:
             ProviderError: as for `complete`.
         """
-        request = checked(request, EmbeddingRequest)
-        discovery = self.discovery
-        failures: dict[str, ProviderError] = {}
-        end = _end(self._clock, request.timeout)
-        for choice in await self._route(request.model, end, embedding=True):
-            provider = discovery.provider(choice.service)
-            attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
-            ticket = discovery.watch.begin(choice.service, limit=60)
-            try:
-                response = await provider.embed(attempt)
-            except ProviderError as error:
-                discovery.watch.ended(ticket, error)
-                if not error.retryable:
-                    raise
-                failures[choice.service] = error
-            else:
-                discovery.watch.ended(ticket, None)
-                return response
-        raise _failed(failures)
+        return await self._failover.embed(checked(request, EmbeddingRequest))
 
     async def supports_model(self, model: ModelId | str) -> bool:
         """Tell whether a service has the model."""
@@ -374,93 +355,10 @@ class LocalProvider(LifecycleFace):
         async with CompletionStream(batches, schema=schema_in(request)) as stream:
             return await stream.collect()
 
-    async def _batches(self, request: Prompt, *, whole: bool) -> AsyncGenerator[list[StreamEvent]]:
+    def _batches(self, request: Prompt, *, whole: bool) -> AsyncGenerator[list[StreamEvent]]:
         request = fill_request(request, self._defaults)
-        discovery = self.discovery
-        failures: dict[str, ProviderError] = {}
-        end = _end(self._clock, request.timeout)
-        for choice in await self._route(request.model, end, embedding=False):
-            provider = discovery.provider(choice.service)
-            attempt = replace(request, model=choice.model, timeout=_left(self._clock, end))
-            streaming = provider.config.streaming if whole else True
-            ticket = discovery.watch.begin(choice.service, limit=60)
-            try:
-                async with contextlib.aclosing(
-                    provider.batches(attempt, streaming=streaming)
-                ) as batches:
-                    # Until the first output an error may still go elsewhere: nothing goes out.
-                    held: list[StreamEvent] = []
-                    committed = False
-                    async for batch in batches:
-                        if committed:
-                            yield batch
-                            continue
-                        if isinstance(batch[0], LoadProgress):
-                            yield batch
-                            continue
-                        held += (_routed(event, choice, failures) for event in batch)
-                        committed = any(not isinstance(event, ResponseStarted) for event in held)
-                        if committed:
-                            yield held
-            except ProviderError as error:
-                discovery.watch.ended(ticket, error)
-                if not error.retryable:
-                    raise
-                failures[choice.service] = error
-            else:
-                discovery.watch.ended(ticket, None)
-                return
-        raise _failed(failures)
-
-    async def _route(
-        self, model: ModelId, end: float | None, *, embedding: bool
-    ) -> tuple[Choice, ...]:
-        left = _left(self._clock, end)
-        route = self._lookup.route(model, embedding=embedding)
-        return await (route if left is None else in_time(route, left, "total", "The search"))
+        return self._failover.batches(request, whole=whole)
 
 
 def _configured() -> LocalProviderConfig:
     return load_config(more=endpoint_variables())
-
-
-def _routed(
-    event: StreamEvent, choice: Choice, failures: Mapping[str, ProviderError]
-) -> StreamEvent:
-    """Write on the beginning of an answer why it comes from there, and who failed before."""
-    if not isinstance(event, ResponseStarted):
-        return event
-    attempts = tuple(f"{name}: {error.message}" for name, error in failures.items())
-    return replace(event, reason=choice.reason, attempts=attempts)
-
-
-def _failed(failures: Mapping[str, ProviderError]) -> ProviderError:
-    """Make one error of many: a single one as it is, several with the first as their cause."""
-    first = next(iter(failures.values()))
-    if len(failures) == 1:
-        return first
-    said = "; ".join(f"{name}: {error.message}" for name, error in failures.items())
-    error = AllServicesFailed(
-        f"All {len(failures)} services failed. {said}", attempts=failures, hint=first.hint
-    )
-    error.__cause__ = first
-    return error
-
-
-def _end(clock: Callable[[], float], timeout: float | None) -> float | None:
-    return None if timeout is None else clock() + timeout
-
-
-def _left(clock: Callable[[], float], end: float | None) -> float | None:
-    """Return the seconds that are left of the caller's total.
-
-    Raises:
-        ServiceTimeout: none are.
-    """
-    if end is None:
-        return None
-    left = end - clock()
-    if left <= 0:
-        msg = "The time for the whole call is over."
-        raise ServiceTimeout(msg, phase="total", seconds=0.0, retryable=False)
-    return left

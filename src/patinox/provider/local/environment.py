@@ -72,6 +72,7 @@ class Overrides(TypedDict, total=False):
     allow_cloud: bool | None
     monitor: bool | None
     connection_pool_size: int | None
+    continuation: bool | None
 
 
 class VariableRow(NamedTuple):

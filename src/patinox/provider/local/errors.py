@@ -18,8 +18,8 @@ LocalProviderError (a ProviderError)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from patinox.provider.errors import ConfigurationError, ModelNotAvailable, ProviderError
 
@@ -75,6 +75,7 @@ class ServiceUnavailable(NetworkError):
 
     Attributes:
         refused: the kernel said that nothing listens there, which is definite on this machine.
+        sent: the request may have reached the server.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class ServiceUnavailable(NetworkError):
         message: str,
         *,
         refused: bool = False,
+        sent: bool = True,
         hint: str | None = None,
         service: str | None = None,
     ) -> None:
         """Keep whether it was refused beside the usual facts."""
         super().__init__(message, hint=hint, service=service)
         self.refused = refused
+        self.sent = sent and not refused
 
 
 class ServiceNotFound(NetworkError):
@@ -169,11 +172,28 @@ class StreamInterrupted(LocalProviderError):
         self.tool_calls = tool_calls
 
 
+class FailedAttempt(NamedTuple):
+    """A server that was asked in vain.
+
+    Attributes:
+        service: id of the service.
+        error: what it said, or what happened to it.
+        phase: how far the attempt came, by a word of `Phase`.
+        may_have_executed: the server may have done the work, or a part of it.
+    """
+
+    service: str
+    error: ProviderError
+    phase: str
+    may_have_executed: bool
+
+
 class AllServicesFailed(LocalProviderError):
     """Several services were tried, and each failed.
 
     Attributes:
         attempts: each service's id with its error, in the order in which they were tried.
+        tried: every attempt in its order, with how far it came.
     """
 
     def __init__(
@@ -181,8 +201,10 @@ class AllServicesFailed(LocalProviderError):
         message: str,
         *,
         attempts: Mapping[str, ProviderError],
+        tried: Sequence[FailedAttempt] = (),
         hint: str | None = None,
     ) -> None:
         """Keep every attempt."""
         super().__init__(message, hint=hint)
         self.attempts = dict(attempts)
+        self.tried = tuple(tried)

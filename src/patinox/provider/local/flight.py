@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,7 @@ class SingleFlight(Generic[T]):
         """Keep the work; nothing runs yet."""
         self._work = work
         self._task: asyncio.Task[T] | None = None
+        self._home = Home()
 
     @property
     def running(self) -> bool:
@@ -31,15 +33,15 @@ class SingleFlight(Generic[T]):
         A caller that is cancelled does not take the run from the others.
 
         Raises:
-            ProviderError: it was closed meanwhile, or a run is under way in another event loop;
-                besides, whatever the work raises.
+            ProviderError: it was closed meanwhile, or belongs to another event loop; besides,
+                whatever the work raises.
         """
+        self._home.check()
         if self._task is None or self._task.done():
             # Owned here, not by a caller's task group, since no single caller owns it.
             self._task = asyncio.create_task(self._work())  # noqa: TID251
             self._task.add_done_callback(_retrieve)
         task = self._task
-        check_loop(task.get_loop())
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -83,17 +85,30 @@ class Flights(Generic[T]):
         await asyncio.gather(*(flight.aclose() for flight in self._flights.values()))
 
 
-def check_loop(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
-    """Return the running loop, of which what was first used in `loop` must be.
+class Home:
+    """The event loop in which something was first used, and to which it belongs."""
 
-    Raises:
-        ProviderError: it is another one.
-    """
-    running = asyncio.get_running_loop()
-    if loop is not None and loop is not running:
-        msg = "A provider belongs to the event loop it was first used in; make one per loop."
-        raise ProviderError(msg)
-    return running
+    def __init__(self) -> None:
+        """Start without one."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+
+    def check(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, which becomes the home if there was none.
+
+        Raises:
+            ProviderError: the home is another loop, or was left behind by a fork.
+        """
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop, self._process = running, os.getpid()
+        if self._loop is not running:
+            msg = "A provider belongs to the event loop it was first used in; make one per loop."
+            raise ProviderError(msg)
+        if self._process != os.getpid():
+            msg = "This provider was used before a fork; make another in the child process."
+            raise ProviderError(msg)
+        return running
 
 
 @contextlib.asynccontextmanager

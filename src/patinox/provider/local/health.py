@@ -13,7 +13,6 @@ key or loading a model, nor what this machine ran out of.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
 import msgspec
@@ -28,6 +27,7 @@ from patinox.provider.errors import (
 )
 from patinox.provider.local.config import HealthCheckConfig
 from patinox.provider.local.errors import (
+    LocalResourcesExhausted,
     ModelNotLoaded,
     ParseError,
     ServiceTimeout,
@@ -42,9 +42,15 @@ JITTER = 0.2
 LONGEST_BUSY = 10.0
 # Of an attempt's own limit: when its place is given to another, should nobody tell of its end.
 STALE = 2.0
-# Not the server's: this machine is out of descriptors, memory or ports.
-_LOCAL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
 _NO_SUCH_ROUTE = (404, 405)
+# About what was asked, or about this machine.
+_NEUTRAL = (
+    InvalidRequest,
+    RateLimited,
+    ModelNotAvailable,
+    AuthenticationError,
+    LocalResourcesExhausted,
+)
 
 Random = Callable[[], float]
 
@@ -228,11 +234,7 @@ def counts_against(error: ProviderError) -> bool:
         return error.retryable  # else it is the caller's own limit
     if isinstance(error, ParseError) and error.status in _NO_SUCH_ROUTE:
         return False
-    if isinstance(cause, OSError) and cause.errno in _LOCAL:
-        return False
-    return not isinstance(
-        error, InvalidRequest | RateLimited | ModelNotAvailable | AuthenticationError
-    )
+    return not isinstance(error, _NEUTRAL)
 
 
 def pause(

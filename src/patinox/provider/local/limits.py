@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Callable, Generator
 
 from patinox.provider.errors import RateLimited
-from patinox.provider.local.flight import check_loop
+from patinox.provider.local.config import MAX_WAITING
+from patinox.provider.local.flight import Home
 from patinox.provider.local.types import Occupancy
 
-# How many may wait where nothing else is said.
-MAX_WAITING = 100
 # Of the requests in flight, the share that may be repeated attempts, and how many always may.
 RETRY_SHARE = 0.2
 RETRY_FLOOR = 3
@@ -64,7 +63,7 @@ class Gate:
         """Let `size` through at once, `None` for any number; at most `longest` may wait."""
         self._line = Line(size, longest=longest)
         self._calls: dict[int, asyncio.Future[None]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = Home()
 
     @property
     def occupancy(self) -> Occupancy:
@@ -72,15 +71,15 @@ class Gate:
         line = self._line
         return Occupancy(in_flight=len(line.inside), waiting=len(line.waiting), limit=line.size)
 
-    @contextlib.asynccontextmanager
-    async def place(self) -> AsyncGenerator[None]:
-        """Hold a place as long as the context lasts, after waiting for it.
+    @contextlib.contextmanager
+    def place(self) -> Generator[asyncio.Future[None] | None]:
+        """Hold a place as long as the context lasts; it gives what to wait for before, if anything.
 
         Raises:
             RateLimited: as many wait already as may.
             ProviderError: it was first used in another event loop.
         """
-        loop = self._loop = check_loop(self._loop)
+        loop = self._home.check()
         number = self._line.enter()
         if number is None:
             limit, longest = self._line.size, self._line.longest
@@ -88,11 +87,11 @@ class Gate:
                 f"{limit} requests are running, the limit, and {longest} wait already.",
                 hint="Ask again later, or raise `max_in_flight` of the service.",
             )
+        turn = None
+        if number not in self._line.inside:
+            turn = self._calls[number] = loop.create_future()
         try:
-            if number not in self._line.inside:
-                self._calls[number] = loop.create_future()
-                await self._calls[number]
-            yield
+            yield turn
         finally:
             # A place that was given to one who is leaving in this moment is passed on as well.
             self._calls.pop(number, None)
@@ -104,6 +103,50 @@ class Gate:
             called.set_result(None)
 
 
+class ColdStarts:
+    """Has a model loaded by one request at a time, where the server would load it for each.
+
+    The others wait until that one has its first output. If it fails one of them is the next.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing being loaded."""
+        self.loading: dict[str, asyncio.Future[bool]] = {}
+
+    @contextlib.contextmanager
+    def start(self) -> Generator[ColdStart]:
+        """Give what a request needs for this, and end its load with it."""
+        cold = ColdStart(self)
+        try:
+            yield cold
+        finally:
+            cold.ends(loaded=False)
+
+
+class ColdStart:
+    """One request's part in loading a model."""
+
+    def __init__(self, starts: ColdStarts) -> None:
+        """Keep what the others do."""
+        self._loading = starts.loading
+        self._model: str | None = None
+
+    async def turn(self, model: str) -> bool:
+        """Wait while another loads the model; return whether it did, else the caller does now."""
+        while (other := self._loading.get(model)) is not None:
+            if await asyncio.shield(other):
+                return True
+        self._loading[model] = asyncio.get_running_loop().create_future()
+        self._model = model
+        return False
+
+    def ends(self, *, loaded: bool) -> None:
+        """Tell the others that the model is loaded, or that it failed; said twice it is ignored."""
+        if self._model is not None:
+            self._loading.pop(self._model).set_result(loaded)
+            self._model = None
+
+
 class RetryBudget:
     """Keeps an outage from multiplying the load: repeated attempts are a share of all requests."""
 
@@ -111,25 +154,25 @@ class RetryBudget:
         """Allow as many repeated attempts at once as that share of the requests, or as `floor`."""
         self._share = share
         self._floor = floor
-        self.requests = 0
-        self.retries = 0
+        self._requests = 0
+        self._repeated = 0
 
     @contextlib.contextmanager
-    def request(self) -> Generator[None]:
-        """Count a request as long as the context lasts."""
-        self.requests += 1
+    def request(self) -> Generator[Callable[[], bool]]:
+        """Count a request as long as the context lasts; what it gives asks for one more attempt."""
+        taken = 0
+
+        def may_repeat() -> bool:
+            nonlocal taken
+            if self._repeated >= max(self._floor, int(self._share * self._requests)):
+                return False
+            self._repeated += 1
+            taken += 1
+            return True
+
+        self._requests += 1
         try:
-            yield
+            yield may_repeat
         finally:
-            self.requests -= 1
-
-    def take(self) -> bool:
-        """Take the right to one repeated attempt, if there is one left; `give_back` ends it."""
-        if self.retries >= max(self._floor, int(self._share * self.requests)):
-            return False
-        self.retries += 1
-        return True
-
-    def give_back(self, count: int = 1) -> None:
-        """Give back what was taken."""
-        self.retries -= count
+            self._requests -= 1
+            self._repeated -= taken

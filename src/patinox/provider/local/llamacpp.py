@@ -64,6 +64,7 @@ class LlamaCppProvider(LlamaCppLifecycle):
     cuts_prompts: ClassVar[bool] = False
     lacks: ClassVar[Lacks] = NO_SHORTER_VECTORS
     default_port: ClassVar[int] = 8080
+    prefills: ClassVar[bool] = True
 
     async def fetch_models(self) -> list[ModelInfo]:
         """List the model, or the router's models, with what the server says of itself."""

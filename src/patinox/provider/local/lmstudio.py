@@ -93,6 +93,7 @@ class LMStudioProvider(LMStudioLifecycle):
     default_port: ClassVar[int] = 1234
     cuts_texts: ClassVar[bool] = True
     keeps_connections: ClassVar[bool] = True
+    loads_twice: ClassVar[bool] = True
 
     @property
     def inferred_version(self) -> str | None:

@@ -77,9 +77,10 @@ class ModelLookup:
             for known in asked:
                 tasks[group.create_task(self._find(known, wanted, fresh=fresh))] = known
             done, slow = await asyncio.wait(tasks, timeout=_PATIENCE)
-            if any(task.result() for task in done):
-                for task in slow:
-                    task.cancel()
+            while slow and not any(task.result() for task in done):
+                done, slow = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+            for task in slow:
+                task.cancel()
         return [
             self._candidate(known, info)
             for task, known in tasks.items()
@@ -98,6 +99,7 @@ class ModelLookup:
             model=model,
             rank=known.spec.rank,
             admitted=watch.admits(service),
+            occupancy=known.provider.occupancy,
             speed=watch.speeds.of(service.id, model.id),
         )
 

@@ -86,11 +86,19 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to ask, and why before the others."""
+    """Whom to ask, and why before the others.
+
+    Attributes:
+        service: id of the service.
+        model: the model there.
+        reason: why it comes before the next.
+        digest: what tells the model's weights from others, where the server says it.
+    """
 
     service: str
     model: ModelId
     reason: str
+    digest: str | None = None
 
 
 _HEALTH = {
@@ -138,6 +146,7 @@ def plan(
             service=item.service.id,
             model=item.model.model_id,
             reason=reason if wanted.provider_hint is None else "asked for by name",
+            digest=item.model.digest,
         )
         for item, reason in zip(ordered, reasons, strict=True)
     )

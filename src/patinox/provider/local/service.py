@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
-from patinox.provider.errors import CloudModelRefused, ProviderError
+from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, ProviderError
 from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock, Names
-from patinox.provider.local.config import ServiceConfig
+from patinox.provider.local.config import Deadlines, ServiceConfig
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
@@ -28,15 +29,18 @@ from patinox.provider.local.errors import ParseError
 from patinox.provider.local.events import Server
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
+from patinox.provider.local.limits import ColdStart, ColdStarts, Gate
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
 from patinox.provider.local.spec import Survey, Target
-from patinox.provider.local.transport import MAX_REPLY, StreamReply, Transport, in_time
+from patinox.provider.local.transport import MAX_REPLY, Limit, StreamReply, Transport, in_time
+from patinox.provider.local.types import Occupancy
 from patinox.provider.local.vectors import embed
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_entries, decode_leniently
 from patinox.provider.types import (
+    CompletionMessage,
     CompletionRequest,
     CompletionResponse,
     EmbeddingRequest,
@@ -73,6 +77,12 @@ class ServiceProvider(LifecycleMixin):
     default_port: ClassVar[int] = 80
     # Whether a connection outlives an answer. A new one for each costs as much as all else we do.
     keeps_connections: ClassVar[bool] = False
+    # Two requests for a model that is not in memory would load it two times.
+    loads_twice: ClassVar[bool] = False
+    # An assistant's message at the end is the beginning of the answer.
+    prefills: ClassVar[bool] = False
+    # How many requests the server works on at once, where it has told.
+    slots: int | None = None
 
     _names: Names | None = None
 
@@ -113,6 +123,13 @@ class ServiceProvider(LifecycleMixin):
         self._transport = transport or Transport()
         self._clock = clock
         self._catalog = Catalog(self.fetch_models, ttl=self.config.cache_ttl, clock=clock)
+        self.gate = Gate(self.config.max_in_flight, longest=self.config.max_waiting)
+        self.cold = ColdStarts()
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """How busy it is with requests from here."""
+        return replace(self.gate.occupancy, slots=self.slots)
 
     def __repr__(self) -> str:
         """Tell what it is and where."""
@@ -244,32 +261,32 @@ class ServiceProvider(LifecycleMixin):
         """
         answer = Answer(
             service=self.id,
-            deadlines=self.config.deadlines,
-            total=request.timeout or self.config.timeout,
+            deadlines=self.deadlines(request),
+            total=request.timeout,
+            attempt=self.config.timeout,
             clock=self._clock,
         )
         try:
-            info = await self.resolve_in_time(request.model, *answer.limit())
-            prepared = await prepare(self, request, info, streaming=streaming)
-            answer.expect(prepared)
-            if info.loaded is False:
-                yield [LoadProgress(model=info.id, service=self.id, seconds=answer.seconds)]
-            async with contextlib.AsyncExitStack() as stack:
-                within, phase = answer.limit()
-                target = await stack.enter_async_context(
-                    self.target(info, within=within, phase=phase)
-                )
-                reply = await stack.enter_async_context(
-                    self._ask_for(prepared.http, target, answer)
-                )
-                while not answer.ended:
-                    within, phase = answer.limit()
-                    events = answer.receive(await reply.read(within=within, phase=phase))
-                    if events:
-                        yield events
-                    if answer.error is not None:
-                        raise answer.error
-                await reply.drain(within=DRAIN)
+            with self.gate.place() as turn, self.cold.start() as cold:
+                if turn is not None:
+                    await in_time(turn, answer.total(), "total", self.label)
+                    answer.starts()
+                info = await self.found(request.model, answer.limit, cold)
+                prepared = await prepare(self, request, info, streaming=streaming)
+                answer.expect(prepared)
+                if info.loaded is False:
+                    yield [LoadProgress(model=info.id, service=self.id, seconds=answer.seconds)]
+                async with self._ask_for(prepared.http, info, answer) as reply:
+                    while not answer.ended:
+                        within, phase = answer.limit()
+                        events = answer.receive(await reply.read(within=within, phase=phase))
+                        if events:
+                            if answer.answering:
+                                cold.ends(loaded=True)
+                            yield events
+                        if answer.error is not None:
+                            raise answer.error
+                    await reply.drain(within=DRAIN)
         except ProviderError as error:
             self.make_discreet(error, said_in(request))
             failure = answer.failed(error)
@@ -277,24 +294,54 @@ class ServiceProvider(LifecycleMixin):
                 raise
             raise failure from error
 
+    async def found(self, model: ModelId, limit: Limit, cold: ColdStart) -> ModelInfo:
+        """Find the model; where the server would load it twice, wait for the one who loads it."""
+        info = await self.resolve_in_time(model, *limit())
+        if self.loads_twice and info.loaded is False:
+            loaded = await in_time(cold.turn(info.id), *limit(), self.label)
+            if loaded:
+                self._catalog.forget()
+                info = await self.resolve_in_time(model, *limit())
+        return info
+
+    async def resumed(self, request: Prompt, model: ModelId, text: str) -> Prompt:  # noqa: ARG002  for subclasses
+        """Return the request that goes on where `text`, the answer so far, ends.
+
+        Raises:
+            CapabilityNotSupported: this service begins every answer anew.
+        """
+        if isinstance(request, TextCompletionRequest):
+            return replace(request, prompt=request.prompt + text)
+        if not self.prefills:
+            msg = f"{self.label} begins every answer anew."
+            raise CapabilityNotSupported(msg, service=self.id)
+        said = CompletionMessage.assistant(text)
+        return replace(request, messages=(*request.messages, said))
+
+    def deadlines(self, request: Prompt | EmbeddingRequest) -> Deadlines:
+        """Return the limits of the phases: what the request says, else the settings."""
+        return replace(self.config.deadlines, **request.deadlines)
+
     @contextlib.asynccontextmanager
     async def _ask_for(
-        self, http: HTTPRequest, target: Target, answer: Answer
+        self, http: HTTPRequest, info: ModelInfo, answer: Answer
     ) -> AsyncGenerator[StreamReply]:
         within, phase = answer.limit()
-        async with self._transport.stream(
-            target.endpoint,
-            http,
-            within=within,
-            phase=phase,
-            connect=self._connect(target.endpoint),
-            api_key=target.api_key,
-            keep=self.keeps_connections,
-        ) as reply:
-            if reply.status != 200:  # noqa: PLR2004  the one status of an answer
-                within, phase = answer.limit()
-                raise self.dialect.classify(await reply.whole(within=within, phase=phase))
-            yield reply
+        async with self.target(info, within=within, phase=phase) as target:
+            within, phase = answer.limit()
+            async with self._transport.stream(
+                target.endpoint,
+                http,
+                within=within,
+                phase=phase,
+                connect=answer.connect(local=target.endpoint.is_loopback),
+                api_key=target.api_key,
+                keep=self.keeps_connections,
+            ) as reply:
+                if reply.status != 200:  # noqa: PLR2004  the one status of an answer
+                    within, phase = answer.limit()
+                    raise self.dialect.classify(await reply.whole(within=within, phase=phase))
+                yield reply
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn texts into vectors; many are sent in several requests.

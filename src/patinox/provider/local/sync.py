@@ -28,7 +28,7 @@ from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
-from patinox.provider.local.types import ServiceInfo
+from patinox.provider.local.types import Occupancy, ServiceInfo
 from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools
 from patinox.provider.types import (
     CompletionRequest,
@@ -311,6 +311,10 @@ class SyncLocalProvider:
     def lmstudio(self) -> LMStudioProvider | None:
         """The LM Studio on this machine, or `None`; its methods are asynchronous."""
         return self._provider.lmstudio
+
+    def occupancy(self) -> dict[str, Occupancy]:
+        """Return how busy each service is with requests from here, by its id."""
+        return self._provider.occupancy()
 
     def available_services(self) -> list[str]:
         """Return the kinds of service that can be used now."""

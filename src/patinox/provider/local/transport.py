@@ -14,7 +14,7 @@ import importlib
 import io
 import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from patinox.provider.errors import ProviderError
@@ -27,6 +27,7 @@ from patinox.provider.local.errors import (
     ServiceUnavailable,
     StreamInterrupted,
 )
+from patinox.provider.local.flight import Home
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.secret import Secret
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
+# Tells how many seconds are left, and of which limit.
+Limit = Callable[[], tuple[float, str]]
 
 MAX_REPLY = 8 * 2**20
 _LONG = 2**20
@@ -166,7 +169,7 @@ class Transport:
         """Make it without opening anything; `pool_size` connections to each server at most."""
         self._pool_size = pool_size
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = Home()
         self._closed = False
 
     @staticmethod
@@ -175,8 +178,14 @@ class Transport:
         await asyncio.to_thread(importlib.import_module, _CONNECTIONS)
 
     async def aclose(self) -> None:
-        """Close every connection; it cannot be used again."""
+        """Close every connection; it cannot be used again.
+
+        Raises:
+            ProviderError: they belong to another event loop.
+        """
         self._closed = True
+        if self._sessions:
+            self._home.check()
         while self._sessions:
             _, session = self._sessions.popitem()
             await session.close()
@@ -248,14 +257,10 @@ class Transport:
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         if self._closed:
             raise ProviderError("This provider is closed.", hint="Make another and enter it.")
-        loop = asyncio.get_running_loop()
-        if self._sessions and self._loop is not loop:
-            msg = "A provider belongs to the event loop it was first used in; make one per loop."
-            raise ProviderError(msg)
+        self._home.check()
         if keep not in self._sessions:
             # Imported here: the HTTP client is too heavy for `import patinox`.
             connections = importlib.import_module(_CONNECTIONS)
-            self._loop = loop
             self._sessions[keep] = connections.open_session(pool_size=self._pool_size, keep=keep)
         return self._sessions[keep]
 
@@ -341,6 +346,7 @@ _LATE = {
     "listing": "did not answer in time",
     "embed": "did not send its vectors in time",
     "headers": "began to answer and did not go on",
+    "attempt": "was not done in the time that its settings give it",
     "total": "was still at work when the caller's time was over",
 }
 
@@ -367,7 +373,8 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
         raise ServiceTimeout(msg, phase="connect", seconds=0.0) from error
     except (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch, ssl.SSLError) as error:
         msg = f"{place} could not be trusted or does not speak TLS: {error}."
-        raise ServiceUnavailable(msg, hint="Check the scheme, http or https.") from error
+        check = "Check the scheme, http or https."
+        raise ServiceUnavailable(msg, sent=False, hint=check) from error
     except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionResetError) as error:
         if streaming:
             msg = f"The connection to {place} broke in the middle of the answer."
@@ -380,7 +387,7 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
         refused = isinstance(error.os_error, ConnectionRefusedError)
         why = "nothing listens there" if refused else error.os_error.strerror or "no connection"
         msg = f"{place} could not be reached: {why}."
-        raise ServiceUnavailable(msg, refused=refused) from error
+        raise ServiceUnavailable(msg, refused=refused, sent=False) from error
     except aiohttp.ClientResponseError as error:
         what = error.message.partition("\n")[0].rstrip(" :")
         hint = "Write its address with https://." if what == SPEAKS_TLS else None

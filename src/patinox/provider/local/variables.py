@@ -314,6 +314,13 @@ VARIABLES: tuple[Variable, ...] = (
         description="How long a whole call may take.",
     ),
     Variable(
+        name="PATINOX_CONTINUATION",
+        sets="continuation",
+        read=_flag,
+        allowed=", ".join(FLAGS),
+        description="Whether answers that broke off are gone on with, where that is exact.",
+    ),
+    Variable(
         name="PATINOX_ALLOW_CLOUD",
         sets="allow_cloud",
         read=_flag,

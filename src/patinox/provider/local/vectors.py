@@ -13,7 +13,7 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.features import refuse_lacking
 from patinox.provider.local.preflight import refuse
-from patinox.provider.local.transport import MAX_REPLY
+from patinox.provider.local.transport import MAX_REPLY, Limit, in_time
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, ModelInfo, Usage
 
 if TYPE_CHECKING:
@@ -31,18 +31,19 @@ async def embed(
     service: ServiceProvider, request: EmbeddingRequest, clock: Callable[[], float]
 ) -> EmbeddingResponse:
     """Turn the texts of a request into vectors; see `ServiceProvider.embed`."""
-    within, phase = request.timeout or service.config.timeout, "total"
-    if within is None:
-        within, phase = service.config.deadlines.embed + len(request.input), "embed"
-    end = clock() + within
+    began = clock()
     try:
-        info = await service.resolve_in_time(request.model, within, phase)
-        refuse_lacking(request, service.lacks, label=service.label, service=service.id)
-        refuse(request, info, label=service.label, service=service.id)
-        responses = [
-            await _part(service, replace(request, input=texts), info, lambda: end - clock(), phase)
-            for texts in in_batches(request.input, request.batch_size)
-        ]
+        with service.gate.place() as turn, service.cold.start() as cold:
+            if turn is not None:
+                await in_time(turn, request.timeout, "total", service.label)
+            limit = _limit(service, request, clock, began)
+            info = await service.found(request.model, limit, cold)
+            refuse_lacking(request, service.lacks, label=service.label, service=service.id)
+            refuse(request, info, label=service.label, service=service.id)
+            responses: list[EmbeddingResponse] = []
+            for texts in in_batches(request.input, request.batch_size):
+                responses.append(await _part(service, replace(request, input=texts), info, limit))
+                cold.ends(loaded=True)
         response = joined(responses)
     except ProviderError as error:
         service.make_discreet(error, request.input)
@@ -56,12 +57,29 @@ async def embed(
     )
 
 
+def _limit(
+    service: ServiceProvider,
+    request: EmbeddingRequest,
+    clock: Callable[[], float],
+    began: float,
+) -> Limit:
+    """Return what tells how long the vectors may still take, now that their turn has come."""
+    now, ends = clock(), list[tuple[float, str]]()
+    if request.timeout is not None:
+        ends.append((began + request.timeout, "total"))
+    if service.config.timeout is not None:
+        ends.append((now + service.config.timeout, "attempt"))
+    if not ends:
+        ends.append((now + service.deadlines(request).embed + len(request.input), "embed"))
+    end, phase = min(ends)
+    return lambda: (max(end - clock(), 0.0), phase)
+
+
 async def _part(
     service: ServiceProvider,
     request: EmbeddingRequest,
     info: ModelInfo,
-    left: Callable[[], float],
-    phase: str,
+    limit: Limit,
 ) -> EmbeddingResponse:
     http = service.dialect.render_embed(
         request,
@@ -71,10 +89,12 @@ async def _part(
     )
     count = len(request.input)
     async with contextlib.AsyncExitStack() as stack:
-        target = await stack.enter_async_context(service.target(info, within=left(), phase=phase))
+        within, phase = limit()
+        target = await stack.enter_async_context(service.target(info, within=within, phase=phase))
+        within, phase = limit()
         reply = await service.send(
             http,
-            within=left(),
+            within=within,
             phase=phase,
             target=target,
             budget=max(MAX_REPLY, min(count * PER_VECTOR, MAX_VECTORS)),

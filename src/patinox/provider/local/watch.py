@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 
 import msgspec
@@ -26,6 +26,7 @@ from patinox.provider.local.events import (
     error_name,
 )
 from patinox.provider.local.flight import Flights, SingleFlight
+from patinox.provider.local.limits import RetryBudget
 from patinox.provider.local.observers import NOBODY, Observers
 from patinox.provider.local.routing import Speeds
 from patinox.provider.local.service import ServiceProvider
@@ -49,6 +50,29 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     spec: ServiceSpec
     provider: ServiceProvider
     info: ServiceInfo
+
+
+class Running:
+    """A request that a service works on.
+
+    Attributes:
+        ticket: what it was begun with.
+        whole: its answer is whole.
+    """
+
+    def __init__(self, watch: Watch, ticket: health.Ticket) -> None:
+        """Keep who watches it."""
+        self.ticket = ticket
+        self.whole = False
+        self._watch = watch
+
+    def answers(self) -> None:
+        """Note that output has come."""
+        self.ticket = self._watch.answering(self.ticket)
+
+    def ends(self) -> None:
+        """Note that the answer is whole."""
+        self.whole = True
 
 
 Prove = Callable[[Known], Awaitable[None]]
@@ -82,6 +106,7 @@ class Watch:
         """
         self.known: dict[str, Known] = {}
         self.speeds = Speeds()
+        self.budget = RetryBudget()
         self._config = config
         self._prove = prove
         self._clock = clock
@@ -230,6 +255,27 @@ class Watch:
     def admits(self, info: ServiceInfo) -> bool:
         """Whether requests may be sent to the service, rather than only if nobody else is left."""
         return health.admits(info, self._clock())
+
+    @contextlib.contextmanager
+    def request(self, name: str, *, limit: float) -> Generator[Running]:
+        """Note a request as long as the context lasts, and by how that is left, how it ended.
+
+        It has `limit` seconds to its first output.
+        """
+        running = Running(self, self.begin(name, limit=limit))
+        try:
+            yield running
+        except ProviderError as error:
+            self.ended(running.ticket, error)
+            raise
+        except BaseException:
+            # Its caller left, or was cancelled: what had come whole was answered all the same.
+            if running.whole:
+                self.ended(running.ticket, None)
+            else:
+                self.left(running.ticket)
+            raise
+        self.ended(running.ticket, None)
 
     def begin(self, name: str, *, limit: float) -> health.Ticket:
         """Note a request that has `limit` seconds to its first output."""

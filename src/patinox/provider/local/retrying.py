@@ -1,0 +1,195 @@
+"""When a request may be made again, and where: the rule, free of I/O.
+
+It goes by how far the failed attempt came. What never left this machine may go to the same server
+once more; what a server may have begun goes to another only, and what has put out a part of its
+answer goes nowhere. A mistake of the caller is one everywhere. A server that is busy or loads a
+model is asked again after others were, if it said when.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from patinox.provider.errors import (
+    AuthenticationError,
+    InvalidRequest,
+    ModelMismatch,
+    ModelNotAvailable,
+    ProviderError,
+    RateLimited,
+)
+from patinox.provider.local.errors import (
+    AllServicesFailed,
+    FailedAttempt,
+    ModelNotLoaded,
+    ServiceTimeout,
+    ServiceUnavailable,
+    StreamInterrupted,
+)
+from patinox.provider.local.events import Phase
+from patinox.provider.local.routing import Choice
+
+# At most so many attempts for one request, however many servers there are.
+MOST_ATTEMPTS = 3
+# Seconds before the same server is asked again: any part of the first, doubled each time.
+BACKOFF = 0.1
+LONGEST_BACKOFF = 2.0
+# The longest that is waited for a server that says when it will have time, in seconds.
+LONGEST_WAIT = 10.0
+_BUSY = 503
+_REFUSALS = range(400, 500)
+
+Random = Callable[[], float]
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to ask next.
+
+    Attributes:
+        choice: the service, and why.
+        wait: seconds before that.
+        warming: it is loading its model: wait for that, at most.
+    """
+
+    choice: Choice
+    wait: float = 0.0
+    warming: bool = False
+
+
+class Tries:
+    """The attempts of one request: what failed, and who is asked next."""
+
+    def __init__(
+        self, choices: Sequence[Choice], *, random: Random, repeatable: bool = False
+    ) -> None:
+        """Start with the services in their order.
+
+        Args:
+            choices: who may be asked, the best first.
+            random: gives numbers from 0 to 1.
+            repeatable: doing it twice on one server harms nothing, as with vectors.
+
+        """
+        self.failures: list[FailedAttempt] = []
+        self._choices = deque(choices)
+        self._later: deque[tuple[Choice, float, bool]] = deque()
+        self._again: Try | None = None
+        self._repeated = set[str]()
+        self._most = min(MOST_ATTEMPTS, len(choices) + 1)
+        self._random = random
+        self._repeatable = repeatable
+
+    def next(self, now: float) -> Try | None:
+        """Return whom to ask next, at this time of the clock; `None` if nobody is left."""
+        if len(self.failures) >= self._most:
+            return None
+        again, self._again = self._again, None
+        if again is not None:
+            return again
+        if self._choices:
+            return Try(choice=self._choices.popleft())
+        if self._later:
+            choice, at, warming = self._later.popleft()
+            return Try(choice=choice, wait=max(0.0, at - now), warming=warming)
+        return None
+
+    def failed(self, choice: Choice, error: ProviderError, now: float) -> None:
+        """Note an attempt that failed at this time of the clock."""
+        self.failures.append(
+            FailedAttempt(
+                service=choice.service,
+                error=error,
+                phase=reached(error),
+                may_have_executed=may_have_executed(error),
+            )
+        )
+        if not goes_elsewhere(error):
+            self._choices.clear()
+            self._later.clear()
+        elif choice.service not in self._repeated:
+            self._repeat(choice, error, now)
+
+    def _repeat(self, choice: Choice, error: ProviderError, now: float) -> None:
+        """Have the same server asked a second time, if the error allows that: now or at the end."""
+        if unsent(error) or (self._repeatable and _broke_off(error)):
+            self._again = Try(choice=choice, wait=self._backoff())
+        elif isinstance(error, RateLimited) and error.retry_after is not None:
+            at = now + min(error.retry_after, LONGEST_WAIT)
+            self._later.append((choice, at, False))
+        elif isinstance(error, ModelNotLoaded) and error.status == _BUSY:
+            self._later.append((choice, now, True))
+        else:
+            return
+        self._repeated.add(choice.service)
+
+    def error(self) -> ProviderError:
+        """Make one error of all; one that would be the same everywhere comes out as it is."""
+        last = self.failures[-1].error
+        if not goes_elsewhere(last):
+            return last
+        errors = {failure.service: failure.error for failure in self.failures}
+        return all_failed(errors, self.failures)
+
+    def _backoff(self) -> float:
+        longest = min(BACKOFF * 2.0 ** len(self.failures), LONGEST_BACKOFF)
+        return self._random() * longest
+
+
+def all_failed(
+    errors: Mapping[str, ProviderError], tried: Sequence[FailedAttempt] = ()
+) -> ProviderError:
+    """Make one error of each service's: a single one as it is, several with the first as cause."""
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
+        return first
+    said = "; ".join(f"{name}: {error.message}" for name, error in errors.items())
+    failed = AllServicesFailed(
+        f"All {len(errors)} services failed. {said}", attempts=errors, tried=tried, hint=first.hint
+    )
+    failed.__cause__ = first
+    return failed
+
+
+def goes_elsewhere(error: ProviderError) -> bool:
+    """Whether another server may do better with the same request."""
+    if error.delivered:
+        return False
+    # Each server is shown the key that was given for it: another may have the right one.
+    return error.retryable or isinstance(error, AuthenticationError)
+
+
+def unsent(error: ProviderError) -> bool:
+    """Whether nothing has left this machine, and nothing says that it will not the next time."""
+    return isinstance(error, ServiceUnavailable) and not (error.sent or error.refused)
+
+
+def reached(error: ProviderError) -> Phase:
+    """Tell by its error how far an attempt came."""
+    if isinstance(error, ServiceUnavailable):
+        return Phase.SENT if error.sent else Phase.CONNECTING
+    if isinstance(error, ServiceTimeout):
+        return _BY_LIMIT.get(error.phase, Phase.SENT)
+    if isinstance(error, StreamInterrupted):
+        return Phase.OUTPUT if error.delivered else Phase.ANSWERING
+    return Phase.FINDING if error.status is None and _refused_here(error) else Phase.ANSWERING
+
+
+def may_have_executed(error: ProviderError) -> bool:
+    """Whether the server may have done the work, or a part of it."""
+    refused = error.status in _REFUSALS or error.status == _BUSY
+    return reached(error).reached_the_server and not refused
+
+
+def _broke_off(error: ProviderError) -> bool:
+    return isinstance(error, ServiceUnavailable) and not error.refused
+
+
+def _refused_here(error: ProviderError) -> bool:
+    refusals = InvalidRequest | ModelNotAvailable | RateLimited | AuthenticationError
+    return isinstance(error, refusals) and not isinstance(error, ModelMismatch)
+
+
+_BY_LIMIT = {"connect": Phase.CONNECTING, "listing": Phase.FINDING, "idle": Phase.OUTPUT}
