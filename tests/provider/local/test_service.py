@@ -250,7 +250,7 @@ async def test_many_vectors_may_come_in_a_long_reply() -> None:
     embedder = OllamaModel(name="e:1", capabilities=("embedding",))
     async with OllamaEmulator(models=[embedder]) as server, OllamaProvider(server.url) as ollama:
         server.faults.append(embeds)
-        response = await ollama.embed(EmbeddingRequest("e:1", ["a"] * 600))
+        response = await ollama.embed(EmbeddingRequest("e:1", ["a"] * 600, batch_size=600))
         assert (len(response.embeddings), response.embeddings.dimensions) == (600, 1024)
         assert response.model == "e:1"
 
