@@ -25,9 +25,9 @@ FLOORS = """
     local/configfile local/variables local/environment
     local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/retrying local/holding local/catalog local/observers \
-        local/accounts local/tally
+        local/tally
     local/lifecycle local/spec local/nearest local/features local/preflight local/prepare \
-        local/vectors local/service local/answer
+        local/vectors local/service local/answer local/accounts local/telling
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp_lifecycle local/llamacpp | local/embedded
     local/registry local/probing

@@ -71,6 +71,11 @@ The tool said: 709000
     "vision": r"""
 lmstudio::gemma-3-4b-it looks at <Image image/gif, 35 bytes>
 You said: What is in this picture\?""",
+    "telemetry": r"""
+chat: success, 1 attempts, \d+ tokens
+chat: error, 0 attempts, None tokens
+.*not-here.*
+(patinox_requests_total\{.+\} 1\.0\n){2}""",
     "testing_your_code": r"""
 \.\.\.\. .*
 4 passed""",

@@ -9,6 +9,7 @@ from patinox.provider.local.accounts import Call
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.local.events import Observer, Operation, Server
 from patinox.provider.local.observers import Observers
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -37,7 +38,7 @@ class Story(NamedTuple):
     def fail(self, call: Call, clock: Clock) -> None:
         with call.attempt(self.ollama, reason="has the model in memory") as attempt:
             attempt.model, attempt.loaded = "qwen3:4b", True
-            attempt.sends(300)
+            attempt.sends(HTTPRequest(path="/api/chat", body=b"x" * 300))
             clock.now += 0.25
             attempt.received_bytes = 20
             raise ServiceError("it broke")
@@ -45,7 +46,7 @@ class Story(NamedTuple):
     def answer(self, call: Call, clock: Clock) -> None:
         with call.attempt(self.lmstudio, reason="is available") as attempt:
             attempt.model = "qwen3:4b"
-            attempt.sends(310)
+            attempt.sends(HTTPRequest(path="/v1/chat", body=b"x" * 310))
             clock.now += 0.5
             attempt.takes([ResponseStarted(model="qwen3-4b", id="chat-1"), TextDelta("Blue, ")])
             clock.now += 0.05

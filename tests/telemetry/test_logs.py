@@ -104,13 +104,14 @@ def test_the_usual_logger_takes_only_what_its_level_lets_through(
             "probed ollama: ParseError after 0.250 s",
         ),
         (
-            QueueWaited(call=1, server=OLLAMA, outcome=Outcome.SUCCESS, seconds=1),
-            "waited for ollama: success after 1.000 s",
+            QueueWaited(call=1, server=OLLAMA, seconds=1),
+            "waited 1.000 s for ollama",
         ),
         (
             CallStarted(call=1, operation=Operation.CHAT, requested="evil\n\x1b[2J"),
             "chat evil??[2J began",
         ),
+        (CallStarted(call=1, operation=Operation.LIST_MODELS, requested=""), "list_models began"),
         (Event(), "Event"),
     ],
 )

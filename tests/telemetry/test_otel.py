@@ -256,6 +256,18 @@ def test_vectors_are_an_operation_of_their_own(
     assert point.attributes["gen_ai.operation.name"] == "embeddings"
 
 
+def test_a_list_of_models_names_none(backend: Backend) -> None:
+    observers = Observers([backend.observer(latest=True)])
+    with Call(Operation.LIST_MODELS, None, clock=lambda: 1.0, observers=observers):
+        pass
+    assert "gen_ai.request.model" not in attributes(backend.spans["list_models"])
+    (point,) = backend.points("gen_ai.client.operation.duration")
+    assert dict(point.attributes) == {
+        "gen_ai.operation.name": "list_models",
+        "gen_ai.provider.name": "patinox",
+    }
+
+
 def test_an_answer_in_one_piece_has_no_times_of_pieces(backend: Backend, story: Story) -> None:
     story.tell(backend.observer(), streaming=False)
     assert "gen_ai.request.stream" not in attributes(backend.spans["chat qwen3:4b"])
@@ -385,14 +397,14 @@ def test_models_beyond_the_bound_share_an_attribute(backend: Backend) -> None:
 def test_services_have_metrics_in_our_own_namespace(backend: Backend) -> None:
     observer = backend.observer()
     for event in (
-        QueueWaited(call=1, server=OLLAMA, outcome=Outcome.CANCELLED, seconds=0.5),
+        QueueWaited(call=1, server=OLLAMA, seconds=0.5),
         ServiceProbed(server=OLLAMA, outcome=Outcome.ERROR, error="ParseError", seconds=0.25),
         ServiceChanged(server=OLLAMA, before=ServiceStatus.UNKNOWN, after=ServiceStatus.AVAILABLE),
         Event(),
     ):
         observer.observe(event)
     (waited,) = backend.points("patinox.client.queue.duration")
-    assert (waited.sum, waited.attributes["patinox.outcome"]) == (0.5, "cancelled")
+    assert (waited.sum, dict(waited.attributes)) == (0.5, {"patinox.service.id": "ollama"})
     (probed,) = backend.points("patinox.service.probe.duration")
     assert (probed.sum, probed.attributes["error.type"]) == (0.25, "ParseError")
     (changed,) = backend.points("patinox.service.state_changes")

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from patinox.provider.local.accounts import Call
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.local.events import (
     AttemptStarted,
@@ -20,6 +21,7 @@ from patinox.provider.local.events import (
     ServiceChanged,
     ServiceProbed,
 )
+from patinox.provider.local.observers import Observers
 from patinox.provider.local.types import ServiceStatus
 from patinox.telemetry import PrometheusObserver
 from patinox.telemetry.labels import SECONDS, TOKENS
@@ -121,6 +123,14 @@ def test_names_from_outside_are_no_labels(exposed: Exposed) -> None:
     assert "typo" not in exposed.text
 
 
+def test_a_list_of_models_names_none(exposed: Exposed) -> None:
+    observers = Observers([exposed.observer])
+    with Call(Operation.LIST_MODELS, None, clock=lambda: 1.0, observers=observers):
+        pass
+    listed = {"operation": "list_models", "service": "none", "model": "none"}
+    assert exposed.value("requests_total", **listed, outcome="success", error="none") == 1
+
+
 def test_models_beyond_the_bound_share_a_label() -> None:
     exposed = Exposed(max_models=2)
     for name in ("a", "b", "c", "d", "a"):
@@ -171,9 +181,7 @@ def test_probes_and_queues_are_measured(exposed: Exposed) -> None:
             breach=True,
         )
     )
-    exposed.observer.observe(
-        QueueWaited(call=1, server=OLLAMA, outcome=Outcome.SUCCESS, seconds=0.25)
-    )
+    exposed.observer.observe(QueueWaited(call=1, server=OLLAMA, seconds=0.25))
     assert exposed.value("probe_seconds_sum", service="ollama", outcome="error") == 0.5
     assert exposed.value("skipped_entries_total", service="ollama") == 2
     assert exposed.value("protocol_violations_total", service="ollama") == 1

@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from patinox.provider.errors import ConfigurationError
+from patinox.provider.local.events import CallFinished
 
 OTHER = "other"
 NONE = "none"
@@ -36,6 +37,16 @@ class Bounded:
                 return OTHER
             self._seen.add(value)
         return value
+
+
+def model_label(event: CallFinished, models: Bounded) -> str | None:
+    """Name the model of a request; `None` where none was asked for.
+
+    A name that no service lists comes from outside, and is no label.
+    """
+    if event.model is not None:
+        return models(event.model)
+    return OTHER if event.requested else None
 
 
 def library(name: str, extra: str) -> ModuleType:

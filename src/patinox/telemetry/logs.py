@@ -87,7 +87,7 @@ def line(event: Event) -> str:
     """Say what happened in a line."""
     match event:
         case CallStarted():
-            said = f"{event.operation} {_safe(event.requested)} began"
+            said = f"{_asked(event)} began"
         case AttemptStarted():
             said = f"asking {event.server.id}" + (f" ({event.reason})" if event.reason else "")
         case AttemptFinished():
@@ -95,13 +95,13 @@ def line(event: Event) -> str:
         case CallFinished():
             where = f" by {event.server.id}" if event.server else ""
             asked = f", {event.attempts} attempts" if event.attempts > 1 else ""
-            said = f"{event.operation} {_safe(event.requested)}{where}: {_end(event)}{asked}"
+            said = f"{_asked(event)}{where}: {_end(event)}{asked}"
         case ServiceChanged():
             said = f"{event.server.id} is {event.after}, was {event.before}"
         case ServiceProbed():
             said = f"probed {event.server.id}: {_end(event)}"
         case QueueWaited():
-            said = f"waited for {event.server.id}: {event.outcome} after {event.seconds:.3f} s"
+            said = f"waited {event.seconds:.3f} s for {event.server.id}"
         case _:
             said = type(event).__name__
     return said
@@ -109,6 +109,10 @@ def line(event: Event) -> str:
 
 def _end(event: AttemptFinished | CallFinished | ServiceProbed) -> str:
     return f"{event.error or event.outcome} after {event.seconds:.3f} s"
+
+
+def _asked(event: CallStarted | CallFinished) -> str:
+    return f"{event.operation} {_safe(event.requested)}".rstrip()
 
 
 def _safe(name: str) -> str:

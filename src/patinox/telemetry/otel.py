@@ -30,7 +30,7 @@ from patinox.provider.local.events import (
 from patinox.provider.local.types import ServiceType
 from patinox.provider.types import CompletionMessage, ModelId
 from patinox.telemetry import semconv as name
-from patinox.telemetry.labels import OTHER, Bounded, library
+from patinox.telemetry.labels import Bounded, library, model_label
 from patinox.telemetry.semconv import LATEST, V1_41, Metric, Names, metrics_of
 
 if TYPE_CHECKING:
@@ -106,18 +106,18 @@ class OpenTelemetryObserver:
     # Spans.
 
     def _call_started(self, event: CallStarted) -> None:
-        model = ModelId.parse(event.requested).name
+        model = ModelId.parse(event.requested).name if event.requested else None
         inside = event.server is not None and event.server.kind == ServiceType.EMBEDDED
         kinds = self._trace.SpanKind
         attributes = {
             name.OPERATION: event.operation,
             name.PROVIDER: _provider(event.server),
-            name.REQUEST_MODEL: model,
+            **_told({name.REQUEST_MODEL: model}),
             **({name.STREAM: True} if event.streaming else {}),
             **{name.PARAMETERS[field]: value for field, value in event.parameters.items()},
         }
         self._calls[event.call] = self._tracer.start_span(
-            f"{event.operation} {model}",
+            " ".join(filter(None, (event.operation, model))),
             kind=kinds.INTERNAL if inside else kinds.CLIENT,
             attributes=attributes,
         )
@@ -188,12 +188,10 @@ class OpenTelemetryObserver:
 
     def _measure(self, event: CallFinished) -> None:
         metrics, names = self._metrics, self._names
-        # A name that no service lists comes from outside, and is no attribute of a metric.
-        model = OTHER if event.model is None else self._models(event.model)
         common = {
             name.OPERATION: event.operation,
             name.PROVIDER: _provider(event.server),
-            name.REQUEST_MODEL: model,
+            **_told({name.REQUEST_MODEL: model_label(event, self._models)}),
             **(_address(event.server) if event.server else {}),
         }
         metrics["patinox.client.active_requests"].add(-1, {name.OPERATION: event.operation})
@@ -216,7 +214,7 @@ class OpenTelemetryObserver:
         match event:
             case QueueWaited():
                 metric, value = "patinox.client.queue.duration", event.seconds
-                more = {"patinox.outcome": str(event.outcome)}
+                more = dict[str, str]()
             case ServiceProbed():
                 metric, value = "patinox.service.probe.duration", event.seconds
                 more = {"patinox.outcome": str(event.outcome)}

@@ -22,7 +22,7 @@ from patinox.provider.local.events import (
     ServiceProbed,
 )
 from patinox.provider.local.types import ServiceStatus
-from patinox.telemetry.labels import NONE, OTHER, SECONDS, TOKENS, Bounded, library
+from patinox.telemetry.labels import NONE, SECONDS, TOKENS, Bounded, library, model_label
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -177,8 +177,7 @@ class PrometheusObserver:
         return self._metrics[metric].labels(*labels)
 
     def _call(self, event: CallFinished) -> None:
-        # A name that no service lists comes from outside, and is no label.
-        model = OTHER if event.model is None else self._models(event.model)
+        model = model_label(event, self._models) or NONE
         service = self._services(event.server.id) if event.server else NONE
         call = (event.operation, service, model)
         self._of("requests_in_flight", event.operation).dec()

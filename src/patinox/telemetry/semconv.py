@@ -102,6 +102,7 @@ LATEST = Names(
         Operation.CHAT: f"{_INFERENCE}.duration",
         Operation.TEXT_COMPLETION: f"{_INFERENCE}.duration",
         Operation.EMBEDDINGS: "gen_ai.client.embeddings.duration",
+        Operation.LIST_MODELS: "gen_ai.client.operation.duration",
     },
     first_chunk=f"{_INFERENCE}.time_to_first_chunk",
     per_chunk=f"{_INFERENCE}.time_per_output_chunk",

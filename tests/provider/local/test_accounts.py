@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patinox.provider.embeddings import EmbeddingMatrix
 from patinox.provider.errors import InvalidRequest, ModelMismatch, ProviderError, RateLimited
 from patinox.provider.local.accounts import Attempt, Call
 from patinox.provider.local.errors import (
@@ -28,13 +29,17 @@ from patinox.provider.local.events import (
     Operation,
     Outcome,
     Phase,
+    QueueWaited,
     Server,
     error_name,
 )
 from patinox.provider.local.observers import Observers
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionRequest,
     EmbeddingRequest,
+    EmbeddingResponse,
+    ModelInfo,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
@@ -92,7 +97,7 @@ def call(
 def ask(account: Call, *batches: list[StreamEvent], fails: BaseException | None = None) -> None:
     """Ask Ollama once: so much comes, and then perhaps it fails."""
     with account.attempt(OLLAMA) as attempt:
-        attempt.sends(1)
+        attempt.sends(HTTPRequest(path="/"))
         for batch in batches:
             attempt.takes(batch)
         if fails is not None:
@@ -110,11 +115,10 @@ def test_a_request_is_told_from_its_start_to_its_end(notes: Notes) -> None:
     with call(notes, clock=clock, streaming=True) as account:
         clock.now += 1
         with account.attempt(OLLAMA, reason="preferred") as attempt:
-            attempt.model, attempt.loaded = "qwen3:4b", True
-            attempt.sends(200)
+            attempt.finds(ModelInfo(id="qwen3:4b", service="ollama", loaded=True))
+            attempt.sends(HTTPRequest(path="/", body=b"x" * 200))
             clock.now += 1
-            attempt.takes([ResponseStarted(model="qwen3:4b", id="x"), TextDelta("ab")])
-            attempt.received_bytes += 50
+            attempt.takes([ResponseStarted(model="qwen3:4b", id="x"), TextDelta("ab")], 50)
             clock.now += 1
             attempt.takes([TextDelta("c"), ReasoningDelta("d")])
             attempt.takes([ToolCallDelta(index=0, arguments="{}"), END])
@@ -229,7 +233,7 @@ def test_the_time_that_a_server_worked_in_vain_begins_when_it_is_called(notes: N
 
     def fail(attempt: Attempt) -> None:
         clock.now += 1
-        attempt.sends(1)
+        attempt.sends(HTTPRequest(path="/"))
         clock.now += 2
         raise ServiceError("x")
 
@@ -245,8 +249,9 @@ def test_the_time_that_a_server_worked_in_vain_begins_when_it_is_called(notes: N
 @pytest.mark.parametrize(
     ("error", "phase", "may_have_executed"),
     [
-        (ServiceUnavailable("x", refused=True), "connecting", False),
+        (ServiceUnavailable("x", refused=True, sent=False), "connecting", False),
         (ServiceTimeout("x", phase="connect", seconds=1), "connecting", False),
+        (ServiceUnavailable("x", sent=False), "connecting", False),
         (ServiceUnavailable("x"), "sent", True),
         (ServiceTimeout("x", phase="first_token", seconds=1), "sent", True),
         (RateLimited("x", status=503), "sent", False),
@@ -321,7 +326,8 @@ def test_texts_to_embed_are_never_told() -> None:
         ) as account,
         account.attempt(OLLAMA) as attempt,
     ):
-        attempt.usage, attempt.phase = USAGE, Phase.ENDED
+        matrix = EmbeddingMatrix.from_rows([[1.0]])
+        attempt.takes_vectors(EmbeddingResponse(model="nomic", embeddings=matrix, usage=USAGE))
     assert [type(event) for event in curious.seen] == [
         CallStarted,
         AttemptStarted,
@@ -350,6 +356,13 @@ def test_a_ledger_takes_each_attempt_with_its_error_though_nobody_watches() -> N
 def test_an_error_of_somebody_elses_is_named_by_the_nearest_of_ours() -> None:
     theirs = type("QuotaExceeded", (RateLimited,), {"__module__": "plugin"})
     assert error_name(theirs("x")) == "RateLimited"
+
+
+def test_a_turn_that_was_waited_for_is_told(notes: Notes) -> None:
+    with call(notes) as account, account.attempt(OLLAMA) as attempt:
+        attempt.waited(0.5)
+        attempt.takes([END])
+    assert notes.of(QueueWaited) == [QueueWaited(call=account.number, server=OLLAMA, seconds=0.5)]
 
 
 def test_where_nobody_watches_nothing_is_kept() -> None:

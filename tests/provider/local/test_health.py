@@ -25,7 +25,7 @@ from patinox.provider.local.errors import (
     ServiceUnavailable,
     StreamInterrupted,
 )
-from patinox.provider.local.types import Breaker, ServiceInfo, ServiceMetrics, ServiceStatus
+from patinox.provider.local.types import Breaker, ServiceInfo, ServiceStatus
 
 CONFIG = HealthCheckConfig(
     interval=5, max_failures=3, retry_delay=1, max_retry_delay=30, max_local_retry_delay=2
@@ -120,7 +120,7 @@ def asked(
 ) -> ServiceInfo:
     """Begin a request that ends at once."""
     info, ticket = health.begin_request(info, now=now, limit=300)
-    return health.seen_request(info, ticket, rules, error, now=now, at=1000 + now)
+    return health.seen_request(info, ticket, rules, error, now=now)
 
 
 def opened_by_requests(*, now: float = 100) -> ServiceInfo:
@@ -211,16 +211,12 @@ def test_what_is_not_the_services_fault_changes_nothing(
     for info in (NEW, probed(NEW), unanswered(probed(NEW), BROKEN), asked(NEW, REFUSED)):
         assert unanswered(info, error, rules=rules) is info
         after = asked(info, error, rules=rules)
-        assert replace(after, metrics=info.metrics) == info
-        assert after.metrics.failures == info.metrics.failures
-        assert after.metrics.requests == info.metrics.requests
+        assert after == info
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=str)
 def test_the_services_faults_count(error: ProviderError) -> None:
     assert health.counts_against(error)
-    metrics = asked(NEW, error).metrics
-    assert (metrics.requests, metrics.failures, metrics.success_rate) == (1, 1, 0)
 
 
 # Pauses.
@@ -321,9 +317,8 @@ def test_a_trial_that_nobody_hears_of_is_given_up_after_twice_its_limit() -> Non
     anew, new = health.begin_request(tried, now=124, limit=10)
     assert new.trial
     # Its result comes all the same, and is too late.
-    late = health.seen_request(anew, old, HERE, BROKEN, now=125, at=0)
-    assert replace(late, metrics=anew.metrics) == anew
-    assert late.metrics.failures == anew.metrics.failures + 1
+    late = health.seen_request(anew, old, HERE, BROKEN, now=125)
+    assert late == anew
     assert health.seen_left(anew, old) is anew
     assert health.seen_answer(anew, old) is anew
     assert health.seen_answer(anew, new).status is UP
@@ -358,8 +353,8 @@ def test_what_was_begun_before_it_went_down_changes_nothing_any_more() -> None:
     _, early = health.begin_request(up, now=100, limit=10)
     probe = health.begin_probe(up)
     down = asked(up, REFUSED, now=101)
-    late = health.seen_request(down, early, HERE, None, now=102, at=0)
-    assert replace(late, metrics=down.metrics) == down
+    late = health.seen_request(down, early, HERE, None, now=102)
+    assert late == down
     assert health.seen_alive(down, probe, HERE, now=102, models=(), loaded=()) is down
     assert health.seen_failing(down, probe, HERE, BROKEN, now=102) is down
 
@@ -409,33 +404,20 @@ def test_a_busy_service_stays_so_for_as_long_as_it_asked() -> None:
 
 @pytest.mark.parametrize("info", [asked(NEW, REFUSED), asked(NEW, AuthenticationError("Key."))])
 def test_being_busy_makes_no_worse_state_better(info: ServiceInfo) -> None:
-    assert replace(asked(info, RateLimited("Busy.")), metrics=info.metrics) == info
+    assert asked(info, RateLimited("Busy.")) == info
 
 
 def test_after_a_sleep_nothing_that_was_under_way_counts_and_a_probe_is_due() -> None:
     info, ticket = health.begin_request(probed(NEW), now=100, limit=10)
     woken = health.seen_asleep(info, now=5000)
     assert health.due(woken, 5000)
-    late = health.seen_request(woken, ticket, HERE, SILENT, now=5000, at=0)
+    late = health.seen_request(woken, ticket, HERE, SILENT, now=5000)
     assert (late.status, late.consecutive_failures) == (UP, 0)
     half = probed(opened_by_requests(), now=104)
     tried, _ = health.begin_request(half, now=104, limit=10)
     assert health.admits(health.seen_asleep(tried, now=5000), 5000)
 
 
-# Counting.
-
-
-def test_requests_that_ended_well_are_counted_and_reset_the_failures() -> None:
+def test_an_answer_resets_the_failures() -> None:
     info = asked(unanswered(NEW, BROKEN))
     assert (info.status, info.consecutive_failures) == (UP, 0)
-    assert info.metrics == ServiceMetrics(requests=1, last_request=1100)
-
-
-def test_the_share_of_success_is_of_the_requests_that_count() -> None:
-    info = NEW
-    assert info.metrics.success_rate is None
-    for error in (None, BROKEN, RateLimited("Busy."), None, None, InvalidRequest("Wrong.")):
-        info = asked(info, error)
-    assert (info.metrics.requests, info.metrics.failures) == (4, 1)
-    assert info.metrics.success_rate == 0.75

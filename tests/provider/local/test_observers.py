@@ -6,14 +6,13 @@ from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import (
     CallContent,
     Event,
-    Outcome,
     QueueWaited,
     Server,
 )
 from patinox.provider.local.observers import NOBODY, Observers
 from patinox.provider.types import CompletionRequest
 
-EVENT = QueueWaited(call=1, server=Server("ollama", "ollama"), outcome=Outcome.SUCCESS, seconds=0.5)
+EVENT = QueueWaited(call=1, server=Server("ollama", "ollama"), seconds=0.5)
 CONTENT = CallContent(call=1, request=CompletionRequest("m", "my secret"))
 
 

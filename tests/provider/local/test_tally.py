@@ -50,3 +50,13 @@ def test_what_says_nothing_of_a_service_changes_nothing() -> None:
     failed = ServiceProbed(server=OLLAMA, outcome=Outcome.ERROR, seconds=9.0)
     started = CallStarted(call=1, operation=Operation.CHAT, requested="m")
     assert tally(NOTHING, failed, at=1.0) == tally(NOTHING, started, at=1.0) == NOTHING
+
+
+def test_the_share_of_success_is_of_the_requests_that_count() -> None:
+    metrics = NOTHING
+    assert metrics.success_rate is None
+    failed, wrong = attempt(Outcome.ERROR, at_fault=True), attempt(Outcome.ERROR)
+    good = attempt(Outcome.SUCCESS)
+    for event in (good, failed, wrong, good, good):
+        metrics = tally(metrics, event, at=1.0)
+    assert (metrics.requests, metrics.failures, metrics.success_rate) == (4, 1, 0.75)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ModelMismatch, ProviderError
-from patinox.provider.local.errors import ParseError, ServiceTimeout, ServiceUnavailable
+from patinox.provider.local.errors import ParseError
 from patinox.provider.local.events import (
     AttemptFinished,
     AttemptStarted,
@@ -29,14 +29,20 @@ from patinox.provider.local.events import (
     Operation,
     Outcome,
     Phase,
+    QueueWaited,
     Server,
     error_name,
 )
+from patinox.provider.local.features import Prompt
 from patinox.provider.local.health import counts_against
 from patinox.provider.local.observers import NOBODY, Observers
+from patinox.provider.local.retrying import reached, refused
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionRequest,
     EmbeddingRequest,
+    EmbeddingResponse,
+    ModelInfo,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
@@ -48,7 +54,7 @@ from patinox.provider.types import (
 
 Clock = Callable[[], float]
 Ledger = Callable[[AttemptFinished, BaseException | None], None]
-Request = CompletionRequest | EmbeddingRequest
+AnyRequest = Prompt | EmbeddingRequest
 
 _NUMBERS = itertools.count(1)
 # Fields of a request that say how to answer and are numbers: nothing of what was said.
@@ -56,8 +62,6 @@ _PARAMETERS = (
     *("temperature", "max_tokens", "top_p", "top_k", "seed", "dimensions"),
     *("presence_penalty", "frequency_penalty"),
 )
-_REFUSALS = range(400, 500)
-_BUSY = 503
 
 
 class Call:
@@ -66,7 +70,7 @@ class Call:
     def __init__(
         self,
         operation: Operation,
-        request: Request,
+        request: AnyRequest | None,
         *,
         clock: Clock,
         observers: Observers = NOBODY,
@@ -78,7 +82,7 @@ class Call:
 
         Args:
             operation: what is asked for.
-            request: what is asked.
+            request: what is asked; `None` where no model is.
             clock: monotonic seconds.
             observers: who is told.
             ledger: takes the end of each attempt and its error, whether or not anybody watches.
@@ -103,7 +107,7 @@ class Call:
                 CallStarted(
                     call=self.number,
                     operation=self._operation,
-                    requested=str(self._request.model),
+                    requested=self._requested,
                     server=self._server,
                     streaming=self._streaming,
                     parameters=_parameters(self._request),
@@ -130,6 +134,10 @@ class Call:
         self._attempts.append(attempt)
         return attempt
 
+    @property
+    def _requested(self) -> str:
+        return str(self._request.model) if self._request else ""
+
     def _tell_content(self) -> None:
         if isinstance(self._request, CompletionRequest):
             pieces = self._attempts[-1].pieces if self._attempts else None
@@ -145,7 +153,7 @@ class Call:
         ended = CallFinished(
             call=self.number,
             operation=self._operation,
-            requested=str(self._request.model),
+            requested=self._requested,
             streaming=self._streaming,
             server=self._server,
             outcome=_outcome(error),
@@ -240,18 +248,35 @@ class Attempt:
                 call.ledger(event, error)
             call.observers.tell(event)
 
-    def sends(self, size: int) -> None:
-        """Note that the server is called now, with a body of so many bytes."""
+    def waited(self, seconds: float) -> None:
+        """Note that its turn has come, so many seconds after it was asked for."""
+        if self._call.observers:
+            self._call.observers.tell(
+                QueueWaited(call=self._call.number, server=self.server, seconds=seconds)
+            )
+
+    def finds(self, info: ModelInfo) -> None:
+        """Note which model is asked."""
+        self.model, self.loaded = info.id, info.loaded
+
+    def sends(self, http: HTTPRequest) -> None:
+        """Note that the server is called now."""
         self.phase = Phase.SENT
-        self.sent_bytes += size
+        self.sent_bytes += len(http.body or b"")
         self._sent = self._call.clock()
 
-    def takes(self, batch: list[StreamEvent]) -> None:
-        """Note what came of the answer, all at once."""
+    def takes(self, batch: list[StreamEvent], size: int = 0) -> None:
+        """Note what came of the answer at once, in so many bytes."""
+        self.received_bytes += size
         if self._call.observers:
             self._take(batch)
         if batch and type(batch[-1]) is ResponseFinished:
             self.phase = Phase.ENDED
+
+    def takes_vectors(self, response: EmbeddingResponse) -> None:
+        """Note that all vectors have come."""
+        self.usage, self.answered_model = response.usage, response.model
+        self.phase = Phase.ENDED
 
     def _take(self, batch: Iterable[StreamEvent]) -> None:
         chunks = 0
@@ -291,9 +316,10 @@ class Attempt:
     def _finished(self, error: BaseException | None) -> AttemptFinished:
         now = self._call.clock()
         outcome = _outcome(error, whole=self.phase is Phase.ENDED)
-        if unreached(error):
+        failed = error if isinstance(error, ProviderError) else None
+        if failed and reached(failed) is Phase.CONNECTING:
             self.phase = Phase.CONNECTING
-        worked = self.phase.reached_the_server and not _refused(error)
+        worked = self.phase.reached_the_server and not (failed and refused(failed))
         wasted = outcome in (Outcome.ERROR, Outcome.CANCELLED)
         return AttemptFinished(
             call=self._call.number,
@@ -303,7 +329,7 @@ class Attempt:
             loaded=self.loaded,
             outcome=outcome,
             error=_error(error),
-            at_fault=isinstance(error, ProviderError) and counts_against(error),
+            at_fault=failed is not None and counts_against(failed),
             breach=is_breach(error),
             phase=self.phase,
             seconds=now - self._began,
@@ -316,11 +342,10 @@ class Attempt:
         )
 
 
-def unreached(error: BaseException | None) -> bool:
-    """Whether the server never took the call."""
-    if isinstance(error, ServiceTimeout):
-        return error.phase == "connect"
-    return isinstance(error, ServiceUnavailable) and error.refused
+def operation_of(request: Prompt) -> Operation:
+    """Name what a request for an answer asks for."""
+    chats = isinstance(request, CompletionRequest)
+    return Operation.CHAT if chats else Operation.TEXT_COMPLETION
 
 
 def is_breach(error: BaseException | None) -> bool:
@@ -328,11 +353,6 @@ def is_breach(error: BaseException | None) -> bool:
     return isinstance(error, ParseError | ModelMismatch) or isinstance(
         getattr(error, "__cause__", None), ParseError
     )
-
-
-def _refused(error: BaseException | None) -> bool:
-    """Whether the server said that it did not begin."""
-    return isinstance(error, ProviderError) and (error.status in _REFUSALS or error.status == _BUSY)
 
 
 def _outcome(error: BaseException | None, *, whole: bool = False) -> Outcome:
@@ -347,6 +367,6 @@ def _error(error: BaseException | None) -> str | None:
     return error_name(error) if isinstance(error, Exception) else None
 
 
-def _parameters(request: Request) -> Mapping[str, float]:
+def _parameters(request: AnyRequest | None) -> Mapping[str, float]:
     named = ((name, getattr(request, name, None)) for name in _PARAMETERS)
     return {name: value for name, value in named if value is not None}

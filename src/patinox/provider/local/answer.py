@@ -8,17 +8,20 @@ from msgspec.structs import replace
 
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ProviderError
+from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import speed
 from patinox.provider.local.errors import ServiceTimeout, StreamInterrupted
+from patinox.provider.local.events import Phase
 from patinox.provider.local.prepare import Prepared
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.stream import (
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
     is_output,
 )
-from patinox.provider.types import Timings
+from patinox.provider.types import ModelInfo, Timings
 
 # Batches that are kept as they are before they are joined.
 _MOST_BATCHES = 256
@@ -41,6 +44,7 @@ class Answer:
         total: float | None,
         attempt: float | None = None,
         clock: Callable[[], float],
+        account: Attempt | None = None,
     ) -> None:
         """Start the clocks.
 
@@ -50,6 +54,7 @@ class Answer:
             total: seconds the caller gives the whole answer, waiting included, or `None`.
             attempt: seconds the service's settings give it, once it is not waited any more.
             clock: monotonic seconds.
+            account: what is told of it; `None` where nobody keeps one.
 
         """
         self.error: ProviderError | None = None
@@ -58,6 +63,7 @@ class Answer:
         self._total = total
         self._attempt = attempt
         self._clock = clock
+        self._account = account
         self._began = self._started = clock()
         self._first: float | None = None
         self._last: float | None = None
@@ -71,6 +77,21 @@ class Answer:
         self._expected = prepared
         self._expecting = True
 
+    def found(self, info: ModelInfo) -> None:
+        """Note which model is asked."""
+        if self._account is not None:
+            self._account.finds(info)
+
+    def asked(self, http: HTTPRequest) -> None:
+        """Note that the server is called now."""
+        if self._account is not None:
+            self._account.sends(http)
+
+    def accepted(self) -> None:
+        """Note that the server begins to answer."""
+        if self._account is not None:
+            self._account.phase = Phase.ANSWERING
+
     @property
     def ended(self) -> bool:
         """Whether the server has said that the answer is whole."""
@@ -79,6 +100,8 @@ class Answer:
     def starts(self) -> None:
         """Start all clocks but the caller's anew: so far the request has waited for its turn."""
         self._started = self._clock()
+        if self._account is not None:
+            self._account.waited(self._started - self._began)
 
     @property
     def seconds(self) -> float:
@@ -119,6 +142,12 @@ class Answer:
 
         What is wrong with the bytes is put into `error`: what came before it is handed out first.
         """
+        events = self._decoded(data)
+        if self._account is not None:
+            self._account.takes(events, len(data))
+        return events
+
+    def _decoded(self, data: bytes) -> list[StreamEvent]:
         events: list[StreamEvent] = []
         try:
             if data:

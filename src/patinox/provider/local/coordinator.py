@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -22,15 +22,18 @@ from patinox.provider.config import (
     resolve,
 )
 from patinox.provider.errors import ProviderError
+from patinox.provider.local.accounts import Call
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.environment import load_config
 from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
+from patinox.provider.local.events import Observer, Operation
 from patinox.provider.local.failover import Failover
 from patinox.provider.local.features import Prompt
 from patinox.provider.local.lifecycle_face import LifecycleFace
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
+from patinox.provider.local.observers import Observers
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.preflight import schema_in
 from patinox.provider.local.registry import endpoint_variables
@@ -68,6 +71,7 @@ class LocalProvider(LifecycleFace):
         config: LocalProviderConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Make it without any I/O.
 
@@ -75,7 +79,10 @@ class LocalProvider(LifecycleFace):
             config: its settings; without them the environment and the configuration file are read
                 when it is entered.
             clock: monotonic seconds.
+            observers: who is told what happens; see `patinox.telemetry`.
 
+        Raises:
+            InvalidConfiguration: one of these is of a wrong kind.
         """
         if config is not None and not isinstance(config, LocalProviderConfig):
             msg = f"`config` is a {type(config).__name__}; allowed: a LocalProviderConfig."
@@ -85,6 +92,7 @@ class LocalProvider(LifecycleFace):
             )
         self._config = config
         self._clock = clock
+        self._observers = Observers(observers)
         self._discovery: ServiceDiscovery | None = None
         self._defaults = ModelDefaults()
 
@@ -110,7 +118,9 @@ class LocalProvider(LifecycleFace):
             raise RuntimeError(msg)
         if self._config is None:
             self._config = await asyncio.to_thread(_configured)
-        self._discovery = ServiceDiscovery(self._config, clock=self._clock)
+        self._discovery = ServiceDiscovery(
+            self._config, clock=self._clock, observers=self._observers
+        )
         try:
             await self._discovery.discover_services()
             if self._config.monitor:
@@ -218,6 +228,10 @@ class LocalProvider(LifecycleFace):
             ServiceNotFound: no service answers.
             ProviderError: none of the services could list its models.
         """
+        with Call(Operation.LIST_MODELS, None, clock=self._clock, observers=self._observers):
+            return await self._every_model()
+
+    async def _every_model(self) -> list[ModelInfo]:
         lists = await self._lookup.lists()
         if not lists:
             raise self._lookup.nothing_runs()
@@ -342,7 +356,7 @@ class LocalProvider(LifecycleFace):
         return picked
 
     async def _pick_default(self) -> tuple[ModelInfo, str] | None:
-        models = await self.list_models()
+        models = await self._every_model()
         health = {info.id: info.status for info in self.services}
         wanted = self.config.preferred_service
         preferred = {info.id for info in self.services if wanted in {info.id, info.service_type}}

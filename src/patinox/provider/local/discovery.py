@@ -51,6 +51,7 @@ class ServiceDiscovery:
             observers: who is told of probes and changes.
 
         """
+        self.observers = observers
         self.config = config or LocalProviderConfig()
         self._own_transport = transport is None
         self._transport = transport or Transport(pool_size=self.config.connection_pool_size)
@@ -263,6 +264,7 @@ class ServiceDiscovery:
         provider = spec.provider(
             place.endpoint if place else "", config, service_id=name, transport=self._transport
         )
+        provider.observers = self.observers
         info = ServiceInfo(
             id=name, service_type=spec.name, label=spec.label, endpoint=provider.address
         )

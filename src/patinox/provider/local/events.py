@@ -27,6 +27,7 @@ class Operation(enum.StrEnum):
     CHAT = "chat"
     TEXT_COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    LIST_MODELS = "list_models"
 
 
 class Outcome(enum.StrEnum):
@@ -86,7 +87,7 @@ class CallStarted(Event, frozen=True, kw_only=True):
     Attributes:
         call: its number; no other request of this process has it.
         operation: what is asked for.
-        requested: the model, as the caller wrote it.
+        requested: the model, as the caller wrote it; empty where none is asked for.
         server: who is asked, where the caller chose it.
         streaming: whether the caller takes the answer piece by piece.
         parameters: the numbers in the request that are set, such as `temperature`, by field.
@@ -262,18 +263,16 @@ class ServiceProbed(Event, frozen=True, kw_only=True):
 
 
 class QueueWaited(Event, frozen=True, kw_only=True):
-    """A request had to wait for its turn at a service, and got it or gave up.
+    """A request had to wait for its turn at a service, and got it.
 
     Attributes:
         call: the request.
         server: which.
-        outcome: whether it got its turn.
         seconds: how long it waited.
     """
 
     call: int
     server: Server
-    outcome: Outcome
     seconds: float
 
 

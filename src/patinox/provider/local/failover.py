@@ -14,9 +14,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from msgspec.structs import replace
 
 from patinox.provider.errors import ProviderError
+from patinox.provider.local.accounts import AnyRequest, Call, operation_of
 from patinox.provider.local.continuing import continued, obstacle, shortened, ways
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import FailedAttempt, ServiceTimeout, StreamInterrupted
+from patinox.provider.local.events import Operation
 from patinox.provider.local.features import Prompt
 from patinox.provider.local.holding import Held
 from patinox.provider.local.lookup import ModelLookup
@@ -94,10 +96,11 @@ class Failover:
             ProviderError: what the one service that was tried says, or that none has the model.
         """
         until = Until(self._clock, request.timeout)
-        tries = Tries(await self._route(request, until), random=self._random)
-        with self._watch.budget.request() as may_repeat:
+        call = self._call(operation_of(request), request, streaming=not whole)
+        with call, self._watch.budget.request() as may_repeat:
+            tries = Tries(await self._route(request, until), random=self._random)
             while (choice := await self._next(tries, until, may_repeat)) is not None:
-                answer = self._answer(request, choice, until, whole=whole)
+                answer = self._answer(request, choice, until, call, whole=whole)
                 pieces = 0
                 try:
                     async with contextlib.aclosing(answer):
@@ -110,12 +113,12 @@ class Failover:
                 else:
                     return
                 if isinstance(broken, StreamInterrupted) and self._continues(request, broken):
-                    rest = self._go_on(shortened(request, pieces), choice, broken, until)
+                    rest = self._go_on(shortened(request, pieces), choice, broken, until, call)
                     async with contextlib.aclosing(rest):
                         async for batch in rest:
                             yield batch
                     return
-        raise tries.error()
+            raise tries.error()
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn texts into vectors; another service must have the very same weights.
@@ -124,19 +127,31 @@ class Failover:
             ProviderError: as for `batches`.
         """
         until = Until(self._clock, request.timeout)
-        choices = await self._route(request, until)
-        tries = Tries(choices, random=self._random, repeatable=True)
-        with self._watch.budget.request() as may_repeat:
+        call = self._call(Operation.EMBEDDINGS, request)
+        with call, self._watch.budget.request() as may_repeat:
+            choices = await self._route(request, until)
+            tries = Tries(choices, random=self._random, repeatable=True)
             while (choice := await self._next(tries, until, may_repeat)) is not None:
                 provider = self._discovery.provider(choice.service)
                 attempt = replace(request, model=choice.model, timeout=until.left())
                 limit = provider.config.deadlines.embed + len(request.input)
+                asking = call.attempt(provider.server, reason=choice.reason)
                 try:
-                    with self._watch.request(choice.service, limit=limit):
-                        return await provider.embed(attempt)
+                    with asking as account, self._watch.request(choice.service, limit=limit):
+                        return await provider.vectors(attempt, account=account)
                 except ProviderError as error:
                     tries.failed(choice, error, self._clock())
-        raise tries.error()
+            raise tries.error()
+
+    def _call(self, operation: Operation, request: AnyRequest, *, streaming: bool = False) -> Call:
+        return Call(
+            operation,
+            request,
+            clock=self._clock,
+            observers=self._discovery.observers,
+            ledger=self._watch.attempted,
+            streaming=streaming,
+        )
 
     async def _route(self, request: Prompt | EmbeddingRequest, until: Until) -> Sequence[Choice]:
         embedding = isinstance(request, EmbeddingRequest)
@@ -150,14 +165,14 @@ class Failover:
         return wanted and broken.delivered
 
     async def _go_on(
-        self, request: Prompt, choice: Choice, broken: StreamInterrupted, until: Until
+        self, request: Prompt, choice: Choice, broken: StreamInterrupted, until: Until, call: Call
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Go on with an answer that broke off; raises `broken`, with all text, where that fails."""
         why = obstacle(request, broken)
         for way in [] if why else await ways(self._discovery, choice):
             try:
                 resumed = await way.provider.resumed(request, way.choice.model, broken.text)
-                answer = self._answer(resumed, way.choice, until, whole=False)
+                answer = self._answer(resumed, way.choice, until, call, whole=False)
                 async with contextlib.aclosing(answer):
                     async for batch in answer:
                         request = shortened(request, len(batch))
@@ -172,15 +187,16 @@ class Failover:
         raise broken
 
     async def _answer(
-        self, request: Prompt, choice: Choice, until: Until, *, whole: bool
+        self, request: Prompt, choice: Choice, until: Until, call: Call, *, whole: bool
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Ask one service once."""
         provider = self._discovery.provider(choice.service)
         attempt = replace(request, model=choice.model, timeout=until.left())
         streaming = provider.config.streaming if whole else True
         held, limit = Held(), provider.config.deadlines.first_token
-        with self._watch.request(choice.service, limit=limit) as running:
-            batches = provider.batches(attempt, streaming=streaming)
+        asking = call.attempt(provider.server, reason=choice.reason)
+        with asking as account, self._watch.request(choice.service, limit=limit) as running:
+            batches = provider.batches(attempt, streaming=streaming, account=account)
             async with contextlib.aclosing(batches):
                 async for batch in batches:
                     going = held.take(batch)

@@ -147,18 +147,8 @@ def seen_request(
     error: ProviderError | None,
     *,
     now: float,
-    at: float,
 ) -> ServiceInfo:
-    """Note a request that ended at Unix time `at`, well or by `error`; one that is late too."""
-    failed = error is not None and counts_against(error)
-    metrics = info.metrics
-    metrics = replace(
-        metrics,
-        requests=metrics.requests + (1 if failed or error is None else 0),
-        failures=metrics.failures + (1 if failed else 0),
-        last_request=at,
-    )
-    info = replace(info, metrics=metrics)
+    """Note a request that ended, well or by `error`."""
     if error is None:
         return seen_answer(info, ticket)
     return seen_failing(info, ticket, rules, error, now=now)

@@ -179,8 +179,12 @@ def reached(error: ProviderError) -> Phase:
 
 def may_have_executed(error: ProviderError) -> bool:
     """Whether the server may have done the work, or a part of it."""
-    refused = error.status in _REFUSALS or error.status == _BUSY
-    return reached(error).reached_the_server and not refused
+    return reached(error).reached_the_server and not refused(error)
+
+
+def refused(error: ProviderError) -> bool:
+    """Whether the server said that it did not begin."""
+    return error.status in _REFUSALS or error.status == _BUSY
 
 
 def _broke_off(error: ProviderError) -> bool:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, ProviderError
+from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock, Names
 from patinox.provider.local.config import Deadlines, ServiceConfig
@@ -26,14 +27,16 @@ from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import ParseError
-from patinox.provider.local.events import Server
+from patinox.provider.local.events import Observer, Operation, Server
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.limits import ColdStart, ColdStarts, Gate
 from patinox.provider.local.nearest import model_not_found
+from patinox.provider.local.observers import Observers
 from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
 from patinox.provider.local.spec import Survey, Target
+from patinox.provider.local.telling import call_of, told
 from patinox.provider.local.transport import MAX_REPLY, Limit, StreamReply, Transport, in_time
 from patinox.provider.local.types import Occupancy
 from patinox.provider.local.vectors import embed
@@ -65,6 +68,7 @@ class ServiceProvider(LifecycleMixin):
     """A `ModelProvider` for one service; use it as a context manager, or call `aclose`.
 
     Attributes:
+        observers: who is told what happens.
         skipped_entries: entries of the server's lists that could not be read, so far.
     """
 
@@ -99,6 +103,7 @@ class ServiceProvider(LifecycleMixin):
         service_id: str | None = None,
         transport: Transport | None = None,
         clock: Clock = time.monotonic,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Make it without any I/O.
 
@@ -108,9 +113,10 @@ class ServiceProvider(LifecycleMixin):
             service_id: what to call it; its type if not given.
             transport: connections shared with others; its own if not given.
             clock: monotonic seconds.
+            observers: who is told what happens.
 
         Raises:
-            InvalidConfiguration: the address is not one.
+            InvalidConfiguration: the address is not one, or an observer is none.
         """
         if not isinstance(endpoint, Endpoint):
             endpoint = parse_endpoint(endpoint, default_port=self.default_port)
@@ -118,6 +124,7 @@ class ServiceProvider(LifecycleMixin):
         self.endpoint = endpoint.addresses()[0]
         self.config = config or ServiceConfig()
         self.id = service_id or self.service_type
+        self.observers = Observers(observers)
         self.skipped_entries = 0
         self._own_transport = transport is None
         self._transport = transport or Transport()
@@ -231,7 +238,9 @@ class ServiceProvider(LifecycleMixin):
     def stream_completion(self, request: CompletionRequest) -> CompletionStream:
         """Answer piece by piece; errors come out of the iteration."""
         request = checked(request, CompletionRequest)
-        return CompletionStream(self.batches(request, streaming=True), schema=request.schema)
+        return CompletionStream(
+            told(self, request, self._clock, whole=False), schema=request.schema
+        )
 
     async def complete_text(self, request: TextCompletionRequest) -> CompletionResponse:
         """Go on with a text, or fill in its middle, in one piece; as `complete`.
@@ -245,19 +254,20 @@ class ServiceProvider(LifecycleMixin):
     def stream_text(self, request: TextCompletionRequest) -> CompletionStream:
         """Go on with a text piece by piece; errors come out of the iteration."""
         request = checked(request, TextCompletionRequest)
-        return CompletionStream(self.batches(request, streaming=True))
+        return CompletionStream(told(self, request, self._clock, whole=False))
 
     async def _whole(self, request: Prompt) -> CompletionResponse:
-        batches = self.batches(request, streaming=self.config.streaming)
+        batches = told(self, request, self._clock, whole=True)
         async with CompletionStream(batches, schema=schema_in(request)) as stream:
             return await stream.collect()
 
     async def batches(
-        self, request: Prompt, *, streaming: bool
+        self, request: Prompt, *, streaming: bool, account: Attempt | None = None
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Answer as events, in the batches in which they arrive.
 
-        They are asked for piece by piece, or (`streaming=False`) in one.
+        They are asked for piece by piece, or (`streaming=False`) in one. How far it came is noted
+        in the `account`.
         """
         answer = Answer(
             service=self.id,
@@ -265,6 +275,7 @@ class ServiceProvider(LifecycleMixin):
             total=request.timeout,
             attempt=self.config.timeout,
             clock=self._clock,
+            account=account,
         )
         try:
             with self.gate.place() as turn, self.cold.start() as cold:
@@ -272,6 +283,7 @@ class ServiceProvider(LifecycleMixin):
                     await in_time(turn, answer.total(), "total", self.label)
                     answer.starts()
                 info = await self.found(request.model, answer.limit, cold)
+                answer.found(info)
                 prepared = await prepare(self, request, info, streaming=streaming)
                 answer.expect(prepared)
                 if info.loaded is False:
@@ -329,6 +341,7 @@ class ServiceProvider(LifecycleMixin):
         within, phase = answer.limit()
         async with self.target(info, within=within, phase=phase) as target:
             within, phase = answer.limit()
+            answer.asked(http)
             async with self._transport.stream(
                 target.endpoint,
                 http,
@@ -341,6 +354,7 @@ class ServiceProvider(LifecycleMixin):
                 if reply.status != 200:  # noqa: PLR2004  the one status of an answer
                     within, phase = answer.limit()
                     raise self.dialect.classify(await reply.whole(within=within, phase=phase))
+                answer.accepted()
                 yield reply
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
@@ -350,7 +364,14 @@ class ServiceProvider(LifecycleMixin):
             CapabilityNotSupported: the model is known to make no vectors.
             ProviderError: see `patinox.provider.local.errors`.
         """
-        return await embed(self, checked(request, EmbeddingRequest), self._clock)
+        request = checked(request, EmbeddingRequest)
+        call = call_of(self, Operation.EMBEDDINGS, request, self._clock)
+        with call, call.attempt(self.server) as account:
+            return await self.vectors(request, account=account)
+
+    async def vectors(self, request: EmbeddingRequest, *, account: Attempt) -> EmbeddingResponse:
+        """Turn texts into vectors, as `embed`; how far it came is noted in the `account`."""
+        return await embed(self, request, self._clock, account)
 
     # Finding a model.
 

@@ -11,7 +11,7 @@ import asyncio
 import copy
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from functools import partial
@@ -26,6 +26,7 @@ from patinox.provider.config import ModelDefaults, RequestFields
 from patinox.provider.lifecycle import LoadedModel, PullProgress, PullStream, RunningModel
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.events import Observer
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.types import Occupancy, ServiceInfo
@@ -236,9 +237,11 @@ class SyncLocalProvider:
 
     name = LocalProvider.name
 
-    def __init__(self, config: LocalProviderConfig | None = None) -> None:
-        """Make it without any I/O; see `LocalProvider`."""
-        self._provider = LocalProvider(config)
+    def __init__(
+        self, config: LocalProviderConfig | None = None, *, observers: Sequence[Observer] = ()
+    ) -> None:
+        """Make it without any I/O; see `LocalProvider`. Observers are called in its thread."""
+        self._provider = LocalProvider(config, observers=observers)
         self._stack = ExitStack()
         self._thread: _LoopThread | None = None
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from patinox.provider.embeddings import EmbeddingMatrix
 from patinox.provider.errors import ProviderError
+from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.features import refuse_lacking
 from patinox.provider.local.preflight import refuse
@@ -28,7 +29,10 @@ _BYTES_PER_TOKEN = 4
 
 
 async def embed(
-    service: ServiceProvider, request: EmbeddingRequest, clock: Callable[[], float]
+    service: ServiceProvider,
+    request: EmbeddingRequest,
+    clock: Callable[[], float],
+    account: Attempt,
 ) -> EmbeddingResponse:
     """Turn the texts of a request into vectors; see `ServiceProvider.embed`."""
     began = clock()
@@ -36,15 +40,19 @@ async def embed(
         with service.gate.place() as turn, service.cold.start() as cold:
             if turn is not None:
                 await in_time(turn, request.timeout, "total", service.label)
+                account.waited(clock() - began)
             limit = _limit(service, request, clock, began)
             info = await service.found(request.model, limit, cold)
+            account.finds(info)
             refuse_lacking(request, service.lacks, label=service.label, service=service.id)
             refuse(request, info, label=service.label, service=service.id)
             responses: list[EmbeddingResponse] = []
             for texts in in_batches(request.input, request.batch_size):
-                responses.append(await _part(service, replace(request, input=texts), info, limit))
+                part = replace(request, input=texts)
+                responses.append(await _part(service, part, info, limit, account))
                 cold.ends(loaded=True)
         response = joined(responses)
+        account.takes_vectors(response)
     except ProviderError as error:
         service.make_discreet(error, request.input)
         error.service = error.service or service.id
@@ -80,6 +88,7 @@ async def _part(
     request: EmbeddingRequest,
     info: ModelInfo,
     limit: Limit,
+    account: Attempt,
 ) -> EmbeddingResponse:
     http = service.dialect.render_embed(
         request,
@@ -92,6 +101,7 @@ async def _part(
         within, phase = limit()
         target = await stack.enter_async_context(service.target(info, within=within, phase=phase))
         within, phase = limit()
+        account.sends(http)
         reply = await service.send(
             http,
             within=within,
@@ -99,6 +109,7 @@ async def _part(
             target=target,
             budget=max(MAX_REPLY, min(count * PER_VECTOR, MAX_VECTORS)),
         )
+    account.received_bytes += len(reply.body)
     return service.read(reply, lambda good: service.dialect.parse_embed(good, count=count))
 
 

@@ -20,6 +20,8 @@ from patinox.provider.local import health
 from patinox.provider.local.accounts import is_breach
 from patinox.provider.local.config import HealthCheckConfig
 from patinox.provider.local.events import (
+    AttemptFinished,
+    Event,
     Outcome,
     ServiceChanged,
     ServiceProbed,
@@ -293,9 +295,12 @@ class Watch:
     def ended(self, ticket: health.Ticket, error: ProviderError | None) -> None:
         """Note the end of a request: `None` went well."""
         known = self.known[ticket.service]
-        now, at = self._clock(), self._wall()
-        rules = self._rules(known)
-        self._take(health.seen_request(known.info, ticket, rules, error, now=now, at=at))
+        now, rules = self._clock(), self._rules(known)
+        self._take(health.seen_request(known.info, ticket, rules, error, now=now))
+
+    def attempted(self, event: AttemptFinished, _: BaseException | None) -> None:
+        """Count a request that ended."""
+        self._count(event.server.id, event)
 
     def left(self, ticket: health.Ticket) -> None:
         """Note that a request was given up by its caller."""
@@ -318,11 +323,13 @@ class Watch:
         return info
 
     def _note(self, name: str, event: ServiceProbed) -> None:
-        """Count what happened to a service, and tell it."""
-        info = self.known[name].info
-        metrics = tally(info.metrics, event, at=self._wall())
-        self._take(replace(info, metrics=metrics))
+        """Count a probe, and tell it."""
+        self._count(name, event)
         self._observers.tell(event)
+
+    def _count(self, name: str, event: Event) -> None:
+        info = self.known[name].info
+        self._take(replace(info, metrics=tally(info.metrics, event, at=self._wall())))
 
     def tell_changes(self, *names: str) -> None:
         """Tell of those of these services whose state is another than was told before."""
