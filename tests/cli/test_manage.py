@@ -10,7 +10,7 @@ from patinox.cli.manage import read_time, running_lines
 from patinox.cli.render import Canvas
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.lifecycle import RunningModel
-from patinox.testing import LMStudioEmulator, OllamaEmulator
+from patinox.testing import LlamaCppEmulator, LMStudioEmulator, OllamaEmulator
 
 Run: TypeAlias = Callable[..., Any]  # what `conftest.py` makes: arguments to a `Result`
 PLACES = {"ollama": "Ollama", "lmstudio": "LM Studio"}
@@ -99,6 +99,18 @@ def test_a_model_is_loaded_and_its_context_told(run: Run, ollama: OllamaEmulator
     assert result.out.startswith("  llama3.2:3b on Ollama · 8,192 tokens of context · loaded in ")
     (body,) = orders(ollama)
     assert (body["options"], body["keep_alive"]) == ({"num_ctx": 8192}, 5400)
+
+
+def test_on_a_terminal_a_load_says_how_far_it_is(
+    run_on_terminal: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("patinox.cli.screen._AT_FIRST", 0.0)
+    monkeypatch.setattr("patinox.cli.manage._LOOK", 0.05)
+    with LlamaCppEmulator(load_seconds=1.2).run_in_thread() as router:
+        monkeypatch.setenv("LLAMACPP_ENDPOINT", router.url)
+        result = run_on_terminal("load", "qwen3-0.6b")
+    assert "qwen3-0.6b on llama.cpp · 8,192 tokens of context · loaded in 1." in result.out
+    assert re.search(r"loading qwen3-0\.6b \d+% \.\.\. 1 s", result.err)
 
 
 def test_a_model_in_memory_is_not_loaded_again(run: Run, ollama: OllamaEmulator) -> None:

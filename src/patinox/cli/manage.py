@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,10 +34,13 @@ from patinox.cli.session import (
     place_name,
     place_of,
 )
-from patinox.provider.errors import InvalidRequest
+from patinox.provider.errors import InvalidRequest, ProviderError
 from patinox.provider.lifecycle import LoadedModel, RunningModel
-from patinox.provider.types import ModelId
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.flight import side_by_side
+from patinox.provider.types import ModelId, ModelInfo
 
+_LOOK = 0.5  # seconds between two looks at how far a load is
 _HEADERS = ("MODEL", "SERVICE", "MEMORY", "ON GPU", "CONTEXT", "LEAVES IN")
 _FOR_EVER = {"forever", "-1"}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,7 +69,7 @@ async def load(
     async with open_local(setup, out) as local:
         info = (await find_model(local, name, setup)).info
         place = place_of(local, info.service)
-        with Waiting(out.err).during(f"loading {info.id}"):
+        async with _waiting(out, local, info):
             loaded = await local.ensure_loaded(info.model_id, num_ctx, keep_alive=seconds)
             if loaded.already and loaded.fits is False:
                 loaded = await local.load(info.model_id, num_ctx, keep_alive=seconds)
@@ -78,6 +83,27 @@ async def load(
             f"not the {num_ctx:,} that were asked for."
         )
     return DONE
+
+
+@asynccontextmanager
+async def _waiting(out: Output, local: LocalProvider, info: ModelInfo) -> AsyncGenerator[None]:
+    """Say that a model is loaded, and how far that is where the server tells."""
+    waiting = Waiting(out.err)
+    with waiting.during(f"loading {info.id}"):
+        async with side_by_side() as group:
+            telling = group.create_task(tell_progress(local, info, waiting))
+            yield
+            telling.cancel()
+
+
+async def tell_progress(local: LocalProvider, info: ModelInfo, waiting: Waiting) -> None:
+    """Write beside what is waited for how far it is, from one look to the next."""
+    provider = local.discovery.provider(info.service)
+    while True:
+        with suppress(ProviderError):  # the load itself says what is wrong
+            if (fraction := await provider.load_progress(info.id)) is not None:
+                waiting.what = f"loading {info.id} {fraction:.0%}"
+        await asyncio.sleep(_LOOK)
 
 
 async def unload(setup: Setup, out: Output, name: str) -> int:
