@@ -1,6 +1,7 @@
 """LM Studio's models: loaded once, read back, taken out, downloaded; and what it cannot do."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -73,6 +74,21 @@ async def test_a_context_that_is_ignored_is_seen() -> None:
         loaded = await studio.ensure_loaded("acme/owl-4b", 16384)
 
     assert (loaded.context_length, loaded.fits) == (4096, False)
+
+
+async def test_a_context_that_the_reply_does_not_tell_is_read_from_the_list() -> None:
+    async def silent(exchange: Exchange) -> bool:
+        if exchange.path == f"{ROOT}/load":
+            body = json.loads(exchange.body)
+            del body["echo_load_config"]
+            exchange.body = json.dumps(body).encode()
+        return False
+
+    async with LMStudioEmulator([OWL]) as server, LMStudioProvider(server.url) as studio:
+        server.faults.append(silent)
+        loaded = await studio.ensure_loaded("acme/owl-4b", 16384)
+
+    assert (loaded.context_length, loaded.fits) == (16384, True)
 
 
 async def test_a_model_in_memory_gets_no_second_copy() -> None:

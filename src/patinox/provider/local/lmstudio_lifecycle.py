@@ -211,11 +211,15 @@ class LMStudioLifecycle(ServiceProvider):
         if context_length is not None:
             body["context_length"] = context_length
         loaded = await self._order("load", body, _Loaded)
+        length = loaded.load_config.context_length if loaded.load_config else None
+        if length is None:
+            copies = {one.id: one.context_length for one in await self._copies(info)}
+            length = copies.get(loaded.instance_id)
         return LoadedModel(
             model=info.id,
             service=self.id,
             instance=loaded.instance_id,
-            context_length=loaded.load_config.context_length if loaded.load_config else None,
+            context_length=length,
             load_seconds=loaded.load_time_seconds or 0.0,
         )
 
