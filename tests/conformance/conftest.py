@@ -19,9 +19,10 @@ from patinox.provider.local.config import (
 from patinox.provider.secret import Secret
 from patinox.testing import LlamaCppEmulator, LMStudioEmulator, OllamaEmulator
 
-pytest.register_assert_rewrite("behaviours")
+pytest.register_assert_rewrite("behaviours", "beyond_text")
 sys.path.insert(0, str(Path(__file__).parent))
 behaviours: Any = importlib.import_module("behaviours")
+beyond_text: Any = importlib.import_module("beyond_text")
 sys.path.pop(0)
 
 DEMO = demo_model()
@@ -131,6 +132,9 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
         yield found
 
 
-@pytest.fixture(params=behaviours.BEHAVIOURS, ids=lambda behaviour: str(behaviour.__name__))
+@pytest.fixture(
+    params=behaviours.BEHAVIOURS + beyond_text.BEHAVIOURS,
+    ids=lambda behaviour: str(behaviour.__name__),
+)
 def behaviour(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
     return request.param

@@ -1,4 +1,4 @@
-"""Every behaviour of `behaviours.py`, shown of every service in `conftest.py`."""
+"""Every behaviour of `behaviours.py` and `beyond_text.py`, of every service in `conftest.py`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -18,9 +18,10 @@ import pytest
 
 from patinox.provider.local.config import DiscoveryConfig, EndpointConfig, LocalProviderConfig
 
-pytest.register_assert_rewrite("behaviours")
+pytest.register_assert_rewrite("behaviours", "beyond_text")
 sys.path.insert(0, str(Path(__file__).parent.parent / "conformance"))
 behaviours: Any = importlib.import_module("behaviours")
+beyond_text: Any = importlib.import_module("beyond_text")
 sys.path.pop(0)
 
 ADDRESSES = {"ollama": "PATINOX_LIVE_OLLAMA", "lmstudio": "PATINOX_LIVE_LMSTUDIO"}
@@ -49,6 +50,9 @@ def subject(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
     )
 
 
-@pytest.fixture(params=behaviours.BEHAVIOURS, ids=lambda behaviour: str(behaviour.__name__))
+@pytest.fixture(
+    params=behaviours.BEHAVIOURS + beyond_text.BEHAVIOURS,
+    ids=lambda behaviour: str(behaviour.__name__),
+)
 def behaviour(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
     return request.param

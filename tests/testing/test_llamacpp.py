@@ -306,3 +306,13 @@ async def test_what_a_chat_may_not_be(serving: Serve) -> None:
     ]
     assert overflow["type"] == "exceed_context_size_error"
     assert (overflow["n_prompt_tokens"], overflow["n_ctx"]) == (600, 512)
+
+
+async def test_an_answer_by_a_schema_is_json_that_fits_it(serving: Serve) -> None:
+    schema = {"type": "object", "properties": {"said": {"type": "string"}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    async with serving(TINY, router=False) as client:
+        fits = await client.post("/v1/chat/completions", messages=ASK, response_format=wanted)
+        free = await client.post("/v1/chat/completions", messages=ASK, response_format=None)
+    assert fits.json["choices"][0]["message"]["content"] == '{"said": "You said: one two three"}'
+    assert free.json["choices"][0]["message"]["content"] == "You said: one two three"

@@ -16,6 +16,14 @@ def sample(schema: str | Mapping[str, Any], text: str) -> object:
     return _of_schema(schema, schema, text)
 
 
+def asked(body: Mapping[str, object]) -> Mapping[str, Any] | None:
+    """Return the schema that a request of the OpenAI API asks for, or `None`."""
+    found: object = body
+    for key in ("response_format", "json_schema", "schema"):
+        found = found.get(key) if _is_object(found) else None
+    return found if _is_object(found) else None
+
+
 def is_grammar(schema: str | Mapping[str, Any]) -> bool:
     """Tell whether the engine can make a grammar of a schema: each type and reference is known."""
     return isinstance(schema, str) or all(_is_known(part, schema) for part in _parts(schema))

@@ -7,10 +7,11 @@ import pytest
 
 from patinox.provider.config import ModelDefaults
 from patinox.provider.errors import InvalidRequest
-from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.config import EmbeddedConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.embedded import EmbeddedProvider
 from patinox.provider.local.sync import SyncLocalProvider
-from patinox.provider.toolloop import ToolLoopLimit
+from patinox.provider.toolloop import ToolLoopLimit, run_tools
 from patinox.provider.types import CompletionRequest
 from patinox.testing import (
     EmulatedServer,
@@ -123,6 +124,23 @@ async def test_it_stops_at_the_limit(config_for: ConfigFor) -> None:
     assert [message.role for message in caught.value.messages] == [
         *("user", "assistant", "tool", "assistant", "tool")
     ]
+
+
+@pytest.mark.engine
+async def test_the_real_engine_calls_a_tool_and_gets_its_result() -> None:
+    def add(left: int, right: int) -> int:
+        """Add two numbers."""
+        return left + right
+
+    request = CompletionRequest(
+        "patinox-tiny", ["What is 3 + 4?"], temperature=0.0, seed=1, max_tokens=64
+    )
+    async with EmbeddedProvider(config=EmbeddedConfig(context_length=512)) as engine:
+        result = await run_tools(engine, request, [add])
+    (called,) = result.steps[0].results
+    assert (called.call.name, called.value) == ("add", 7)
+    assert result.messages[2].content == "7"
+    assert result.text
 
 
 def test_where_nothing_is_async_it_is_the_same(config_for: ConfigFor) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
+
+from patinox.testing.schemas import asked, sample
 
 State = Literal["unloaded", "loading", "loaded", "sleeping"]
 _STAGE = "text_model"
@@ -32,7 +35,7 @@ class LlamaCppModel(msgspec.Struct, frozen=True, kw_only=True):
         loaded: whether a router has it in memory at the start.
         exit_code: with which its process ends instead of loading it; `None`: it loads.
         reply: what it answers: a text, or a function of the prompt; `None` repeats the last user
-            message.
+            message, within the JSON schema if there is one.
     """
 
     id: str
@@ -48,7 +51,9 @@ class LlamaCppModel(msgspec.Struct, frozen=True, kw_only=True):
     def answer(self, prompt: LlamaCppPrompt) -> str:
         """Return what it says to a prompt."""
         if self.reply is None:
-            return f"You said: {prompt.text}"
+            text = f"You said: {prompt.text}"
+            schema = asked(prompt.body)
+            return text if schema is None else json.dumps(sample(schema, text), ensure_ascii=False)
         return self.reply if isinstance(self.reply, str) else self.reply(prompt)
 
 

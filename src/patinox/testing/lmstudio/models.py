@@ -8,8 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from patinox.testing.lmstudio.express import as_object, is_object
-from patinox.testing.schemas import sample
+from patinox.testing.schemas import asked, sample
 
 
 class LMStudioToolCall(msgspec.Struct, frozen=True):
@@ -66,13 +65,6 @@ class LMStudioPrompt(msgspec.Struct, frozen=True):
     def last_user_text(self) -> str:
         """The text of the last user message, or nothing."""
         return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
-
-    @property
-    def schema(self) -> Mapping[str, object] | None:
-        """The JSON schema that the answer must have, or `None`."""
-        wanted = as_object(self.body.get("response_format"))
-        schema = as_object(wanted.get("json_schema")).get("schema")
-        return schema if is_object(schema) else None
 
 
 Reply = str | LMStudioAnswer | Callable[[LMStudioPrompt], str | LMStudioAnswer]
@@ -132,8 +124,9 @@ class LMStudioModel(msgspec.Struct, frozen=True, kw_only=True):
     def _echo(self, prompt: LMStudioPrompt) -> LMStudioAnswer:
         reasons = bool(self.reasoning) and prompt.reasoning not in {"off", "none"}
         text = f"You said: {prompt.last_user_text}"
-        if prompt.schema is not None:
-            text = json.dumps(sample(prompt.schema, text), ensure_ascii=False)
+        schema = asked(prompt.body)
+        if schema is not None:
+            text = json.dumps(sample(schema, text), ensure_ascii=False)
         return LMStudioAnswer(
             text=text,
             reasoning="The user said something." if reasons else "",
