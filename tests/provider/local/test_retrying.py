@@ -91,7 +91,7 @@ def course(*errors: ProviderError, among: Tries) -> str:
         (ModelNotFound("Not here.", status=404), "ab."),
         (ModelMismatch("Another."), "ab."),
         (NOT_LOADED, "ab."),
-        (KEY, "ab."),
+        (KEY, "a."),
         # Busy, and whether it says when it will not be.
         (BUSY, "aba"),
         (NEVER_FREE, "ab."),

@@ -154,11 +154,11 @@ def all_failed(
 
 
 def goes_elsewhere(error: ProviderError) -> bool:
-    """Whether another server may do better with the same request."""
-    if error.delivered:
-        return False
-    # Each server is shown the key that was given for it: another may have the right one.
-    return error.retryable or isinstance(error, AuthenticationError)
+    """Whether another server may do better with the same request.
+
+    A key that is refused is for the user to see to: an answer from elsewhere would hide it.
+    """
+    return error.retryable and not error.delivered
 
 
 def unsent(error: ProviderError) -> bool:
