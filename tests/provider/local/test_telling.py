@@ -70,7 +70,8 @@ def notes() -> Notes:
 
 
 def talker(**fields: Any) -> OllamaModel:  # noqa: ANN401
-    return OllamaModel(**{"name": MODEL, "reply": ANSWER, **fields})
+    settings: dict[str, Any] = {"name": MODEL, "reply": ANSWER, **fields}
+    return OllamaModel(**settings)
 
 
 def crashes(path: str = "/api/chat") -> Fault:
