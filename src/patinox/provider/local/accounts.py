@@ -11,7 +11,7 @@ Where nobody watches, next to nothing is done.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -57,6 +57,7 @@ Ledger = Callable[[AttemptFinished, BaseException | None], None]
 AnyRequest = Prompt | EmbeddingRequest
 
 _NUMBERS = itertools.count(1)
+_UNKNOWN = Usage()
 # Fields of a request that say how to answer and are numbers: nothing of what was said.
 _PARAMETERS = (
     *("temperature", "max_tokens", "top_p", "top_k", "seed", "dimensions"),
@@ -197,33 +198,36 @@ class Attempt:
         received_bytes: size of the reply's body, so far.
     """
 
+    phase = Phase.FINDING
+    model: str | None = None
+    loaded: bool | None = None
+    usage = _UNKNOWN
+    answered_model: str | None = None
+    response_id: str | None = None
+    finish_reason: str | None = None
+    sent_bytes = 0
+    received_bytes = 0
+    characters = 0
+    first: float | None = None
+    chunk_seconds: Sequence[float] = ()
+    pieces: Assembler | None = None
+    _seconds: list[float]
+    _last = 0.0
+    _sent: float | None = None
+
     def __init__(self, call: Call, number: int, server: Server, reason: str | None) -> None:
         """Open the account of the request's attempt of this number."""
         self.server = server
         self.reason = reason
-        self.phase = Phase.FINDING
-        self.model: str | None = None
-        self.loaded: bool | None = None
-        self.usage = Usage()
-        self.answered_model: str | None = None
-        self.response_id: str | None = None
-        self.finish_reason: str | None = None
-        self.sent_bytes = 0
-        self.received_bytes = 0
-        self.characters = 0
-        self.first: float | None = None
-        self.chunk_seconds = list[float]()
-        self.pieces: Assembler | None = None
         self._call = call
         self._number = number
-        self._last = 0.0
-        self._sent: float | None = None
+        self._watched = bool(call.observers)
         self._began = call.clock()
 
     def __enter__(self) -> Self:
         """Begin."""
         call = self._call
-        if call.observers:
+        if self._watched:
             call.observers.tell(
                 AttemptStarted(
                     call=call.number,
@@ -242,7 +246,7 @@ class Attempt:
     ) -> None:
         """End, and tell how."""
         call = self._call
-        if call.observers or call.ledger:
+        if self._watched or call.ledger:
             event = self._finished(error)
             if call.ledger:
                 call.ledger(event, error)
@@ -250,7 +254,7 @@ class Attempt:
 
     def waited(self, seconds: float) -> None:
         """Note that its turn has come, so many seconds after it was asked for."""
-        if self._call.observers:
+        if self._watched:
             self._call.observers.tell(
                 QueueWaited(call=self._call.number, server=self.server, seconds=seconds)
             )
@@ -267,8 +271,8 @@ class Attempt:
 
     def takes(self, batch: list[StreamEvent], size: int = 0) -> None:
         """Note what came of the answer at once, in so many bytes."""
-        self.received_bytes += size
-        if self._call.observers:
+        if self._watched:
+            self.received_bytes += size
             self._take(batch)
         if batch and type(batch[-1]) is ResponseFinished:
             self.phase = Phase.ENDED
@@ -281,10 +285,14 @@ class Attempt:
     def _take(self, batch: Iterable[StreamEvent]) -> None:
         chunks = 0
         for event in batch:
+            if type(event) is TextDelta:  # nearly all are
+                chunks += 1
+                self.characters += len(event.content)
+                continue
             match event:
-                case TextDelta(content) | ReasoningDelta(content):
+                case ReasoningDelta():
                     chunks += 1
-                    self.characters += len(content)
+                    self.characters += len(event.reasoning)
                 case ToolCallDelta():
                     chunks += 1
                     self.characters += len(event.arguments)
@@ -307,10 +315,11 @@ class Attempt:
         if self.first is None:
             self.phase = Phase.OUTPUT
             self.first = now
-            chunks -= 1  # the first has no time between it and another
-            self.chunk_seconds += [0.0] * chunks
+            # The first has no time between it and another.
+            self._seconds = [0.0] * (chunks - 1)
+            self.chunk_seconds = self._seconds
         else:
-            self.chunk_seconds += [(now - self._last) / chunks] * chunks
+            self._seconds += [(now - self._last) / chunks] * chunks
         self._last = now
 
     def _finished(self, error: BaseException | None) -> AttemptFinished:
@@ -330,7 +339,7 @@ class Attempt:
             outcome=outcome,
             error=_error(error),
             at_fault=failed is not None and counts_against(failed),
-            breach=is_breach(error),
+            breach=failed is not None and is_breach(failed),
             phase=self.phase,
             seconds=now - self._began,
             may_have_executed=worked,
