@@ -151,6 +151,29 @@ def test_a_model_that_fails_does_not_stop_the_others(
     assert measured["error"] is None
 
 
+def test_what_was_measured_before_a_failure_is_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def tires(_: OllamaPrompt) -> str:
+        nonlocal asked
+        asked += 1
+        if asked > 3:  # one to warm up, two alone
+            raise OllamaError(500, "llama runner process has terminated")
+        return "Blue, mostly."
+
+    tired = OllamaModel(name="tired", reply=tires)
+    with OllamaEmulator(models=[tired]).run_in_thread() as server:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
+        result = run("bench", "tired", *BRIEF, "--json")
+    (measured,) = result.json["results"]
+    assert result.code == 1
+    assert measured["error"].startswith("ServiceError: ")
+    assert [level["at_once"] for level in measured["levels"]] == [1]
+    assert len(measured["first_token_seconds"]["samples"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -105,6 +106,15 @@ def test_a_wrong_setting_is_told_at_once() -> None:
 )
 def test_a_variant_makes_its_provider(variant: Provider, made: type[object]) -> None:
     assert type(provider_from(variant)) is made
+
+
+@pytest.mark.parametrize("variant", [Local(), Ollama(), LMStudio()])
+def test_observers_are_handed_on(variant: Provider) -> None:
+    nothing: Any = object()
+    with pytest.raises(InvalidConfiguration, match="`observers` has a <object"):
+        provider_from(variant, observers=[nothing])
+    with pytest.raises(InvalidConfiguration, match="`observers` has a <object"):
+        create_default_provider({}, observers=[nothing])
 
 
 def test_what_a_local_variant_says_is_joined_with_what_is_configured() -> None:

@@ -11,17 +11,21 @@ from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.environment import load_settings
 from patinox.provider.local.errors import InvalidConfiguration
+from patinox.provider.local.events import Observer
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.registry import endpoint_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
 def create_default_provider(
-    environ: Mapping[str, str] | None = None, *, file: Path | None = None
+    environ: Mapping[str, str] | None = None,
+    *,
+    file: Path | None = None,
+    observers: Sequence[Observer] = (),
 ) -> LocalProvider | OllamaProvider | LMStudioProvider:
     """Make the provider for what is configured; nothing is sent yet.
 
@@ -32,33 +36,39 @@ def create_default_provider(
     Args:
         environ: the environment; `None` for the process's own.
         file: the configuration file; `None` for `$PATINOX_CONFIG` or the user's.
+        observers: who is told what happens; see `patinox.telemetry`.
 
     Raises:
         InvalidConfiguration: a value is wrong, or a cloud provider is chosen.
     """
     settings = load_settings(environ, file=file, more=endpoint_variables())
-    return provider_from(settings.defaults.provider, settings.config)
+    return provider_from(settings.defaults.provider, settings.config, observers=observers)
 
 
 def provider_from(
-    variant: Provider, config: LocalProviderConfig | None = None
+    variant: Provider,
+    config: LocalProviderConfig | None = None,
+    *,
+    observers: Sequence[Observer] = (),
 ) -> LocalProvider | OllamaProvider | LMStudioProvider:
     """Make the provider that a variant describes; nothing is sent yet.
 
     Args:
         variant: what to make.
         config: what a `Local` leaves open; for other variants it has no meaning.
+        observers: who is told what happens.
 
     Raises:
         InvalidConfiguration: the variant is one of the cloud, or not known.
     """
     match variant:
         case Local():
-            return LocalProvider(local_config(variant, config or LocalProviderConfig()))
+            config = local_config(variant, config or LocalProviderConfig())
+            return LocalProvider(config, observers=observers)
         case Ollama():
-            return OllamaProvider(variant.endpoint, variant.config)
+            return OllamaProvider(variant.endpoint, variant.config, observers=observers)
         case LMStudio():
-            return LMStudioProvider(variant.endpoint, variant.config)
+            return LMStudioProvider(variant.endpoint, variant.config, observers=observers)
         case OpenAI() | OpenRouter() | Anthropic():
             raise InvalidConfiguration(
                 f"The cloud provider {variant.kind!r} is understood but not offered.",

@@ -369,6 +369,7 @@ def test_where_nobody_watches_nothing_is_kept() -> None:
     account = Call(Operation.CHAT, REQUEST, clock=Clock())
     with account:
         with account.attempt(OLLAMA) as attempt:
+            attempt.waited(1.0)
             attempt.takes([TextDelta("abc"), END])
         assert (attempt.characters, attempt.phase) == (0, Phase.ENDED)
 
