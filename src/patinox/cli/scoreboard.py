@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _CLIENT_MARK = "~"
+_PAUSE = 0.1  # seconds between two drawings
 
 
 class Scoreboard:
@@ -40,6 +42,7 @@ class Scoreboard:
         self._live: Live | None = None
         self._rows = dict[str, tuple[Result, str]]()
         self._asked = 0
+        self._drawn = 0.0
         self._all = requests
 
     @contextmanager
@@ -59,7 +62,7 @@ class Scoreboard:
     def show(self, result: Result, doing: str) -> None:
         """Show how far a model is."""
         self._rows[_key(result)] = (result, doing)
-        self._refresh()
+        self._refresh(now=True)
 
     def step(self) -> None:
         """Count a request."""
@@ -72,9 +75,12 @@ class Scoreboard:
         if self._live is None:
             self._out.remark(_in_a_line(result))
 
-    def _refresh(self) -> None:
-        if self._live is not None:
+    def _refresh(self, *, now: bool = False) -> None:
+        """Draw anew, but not so often that it takes time from what is measured."""
+        time = asyncio.get_running_loop().time()
+        if self._live is not None and (now or time - self._drawn > _PAUSE):
             self._live.update(self._picture(), refresh=True)
+            self._drawn = time
 
     def _picture(self) -> RenderableType:
         from rich.console import Group
@@ -86,7 +92,7 @@ class Scoreboard:
         for header in (*HEADERS, f"{self._at_once} AT ONCE", ""):
             rows.add_column(header)
         for result, doing in self._rows.values():
-            rows.add_row(*(Text(cell) for cell in (*_cells(result), doing)))
+            rows.add_row(*(Text(cell) for cell in (*_cells(result, self._at_once), doing)))
         said = Text(f"  {self._asked} of {self._all} requests", style="dim")
         return Group(rows, ProgressBar(self._all, self._asked, width=40), said)
 
@@ -106,17 +112,17 @@ def report(canvas: Canvas, results: Sequence[Result]) -> list[str]:
     most = max((level.at_once for each in results for level in each.levels), default=1)
     headers = (*HEADERS, f"{most} AT ONCE")
     good = [each for each in results if each.error is None]
-    rows = [[Cell(text) for text in _cells(each)] for each in good]
+    rows = [[Cell(text) for text in _cells(each, most)] for each in good]
     lines = table(canvas, headers, rows, folding=0) if rows else []
     if lines is None:
-        lines = blocks(canvas, (_block(each, headers) for each in good))
+        lines = blocks(canvas, (_block(_cells(each, most), headers) for each in good))
     failed = [f"{_key(each)} failed. {each.error}" for each in results if each.error]
     notes = (*failed, *((_LEGEND,) if good else ()))
     return [*lines, *(line for each in notes for line in ("", *wrap(canvas, printable(each))))]
 
 
-def _block(result: Result, headers: Sequence[str]) -> tuple[Cell, list[str]]:
-    model, *cells = _cells(result)
+def _block(row: Sequence[str], headers: Sequence[str]) -> tuple[Cell, list[str]]:
+    model, *cells = row
     told = zip(headers[1:], cells, strict=True)
     return Cell(model, "bold"), [join(*(f"{name.lower()} {cell}" for name, cell in told))]
 
@@ -125,8 +131,9 @@ def _key(result: Result) -> str:
     return f"{result.subject.service}::{result.subject.model}"
 
 
-def _cells(result: Result) -> list[str]:
-    last = result.levels[-1].tokens_per_second if result.levels else None
+def _cells(result: Result, at_once: int) -> list[str]:
+    levels = (level for level in result.levels if level.at_once == at_once)
+    last = next((level.tokens_per_second for level in levels), None)
     return [
         printable(result.subject.model),
         printable(result.subject.service),
