@@ -146,6 +146,19 @@ def test_no_reference_is_left_where_none_is_needed(kind: type) -> None:
     assert "discriminator" not in text
 
 
+def test_a_field_may_be_called_like_a_word_of_schemas() -> None:
+    class Odd(msgspec.Struct):
+        discriminator: Wheel
+        enum: Wheel
+        default: dict[str, int] = msgspec.field(default_factory=dict)
+
+    schema = OutputSchema.of(Odd).schema
+    assert [*schema["properties"]] == ["discriminator", "enum", "default"]
+    assert "$ref" not in str(schema)
+    union = OutputSchema.of(dict[str, Cat | Dog]).schema
+    assert "discriminator" not in str(union)
+
+
 @pytest.mark.parametrize("kind", [Tree, Branch])
 def test_what_contains_itself_keeps_its_references_and_holds_what_they_lead_to(kind: type) -> None:
     schema = OutputSchema.of(kind).schema
@@ -181,8 +194,9 @@ def test_blanks_and_a_fence_around_the_answer_are_taken_off(kind: type, text: st
         '{"size": NaN}',
         "",
         "```json\n```",
-        "[" * 100_000,
-        '"\ud800"',
+        pytest.param("```json\n" + "\n" * 1_000_000 + "{", id="a million lines"),
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('"\ud800"', id="half a character"),
     ],
 )
 @pytest.mark.parametrize("kind", [Wheel, {"type": "object"}, Wing], ids=["type", "json", "model"])

@@ -226,6 +226,21 @@ async def test_what_goes_wrong_is_told_to_the_model_or_ends_it(
     assert f"Error: {caught.value}".startswith(told.replace("OSError: ", ""))
 
 
+async def test_arguments_that_no_server_would_take_back_are_left_out_of_the_history() -> None:
+    calls = [("add", '{"left": 1'), ("add", "[]"), ("add", '{"left": 1}')]
+    result = await answers(Scripted(calls, "Sorry."), add)
+    assert [call.arguments for call in result.messages[1].tool_calls] == ["{}", "{}", '{"left": 1}']
+    assert [each.call.arguments for each in result.steps[0].results] == [text for _, text in calls]
+
+
+async def test_a_function_that_runs_out_of_items_is_not_waited_for_for_ever() -> None:
+    def first(names: list[str]) -> str:
+        return next(iter(names))
+
+    result = await answers(Scripted([("first", '{"names": []}')], "Sorry."), first)
+    assert contents(result) == ["Error: RuntimeError: StopIteration: there was no next item"]
+
+
 async def test_a_result_that_cannot_be_told_is_an_error_of_the_tool() -> None:
     def strange() -> object:
         return object()

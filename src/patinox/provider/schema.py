@@ -19,7 +19,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 _REFERENCE = "#/$defs/"
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\s*```", re.DOTALL | re.IGNORECASE)
+_FENCES = ("```", "```json")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
 _LONGEST_RULE = 200
@@ -141,7 +141,7 @@ def _inlined(node: object, definitions: Mapping[str, Any], above: tuple[str, ...
     inlined = {
         key: _inlined(value, definitions, above)
         for key, value in node.items()
-        if not (key == "discriminator" and "propertyName" in value)  # it refers, too
+        if not (key == "discriminator" and _is_object(value) and "mapping" in value)  # it refers
     }
     return _typed_enum(inlined)
 
@@ -265,5 +265,7 @@ def _name(wanted: object) -> str:
 def _bare(text: str) -> str:
     """Take off blanks, and the fence that small models write around JSON."""
     text = text.strip()
-    fenced = _FENCED.fullmatch(text)
-    return fenced[1] if fenced else text
+    fence, _, fenced = text.partition("\n")
+    if fence.rstrip().lower() in _FENCES and fenced.endswith(_FENCES[0]):
+        return fenced.removesuffix(_FENCES[0]).strip()
+    return text

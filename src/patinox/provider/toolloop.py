@@ -294,5 +294,13 @@ async def _called(function: Callable[..., object], *given: object, **named: obje
     """Call what may be `async`; what is not may wait, so that it is called in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(*given, **named)
-    value = await asyncio.to_thread(function, *given, **named)
+    value = await asyncio.to_thread(_called_here, function, *given, **named)
     return await value if inspect.isawaitable(value) else value
+
+
+def _called_here(function: Callable[..., object], *given: object, **named: object) -> object:
+    """Call it; a `StopIteration` cannot come out of a thread, and would be waited for for ever."""
+    try:
+        return function(*given, **named)
+    except StopIteration as error:
+        raise RuntimeError("StopIteration: there was no next item") from error
