@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,13 +128,13 @@ async def chosen(local: LocalProvider, setup: Setup, names: Sequence[str]) -> li
         return loaded or [(await choose_model(local, setup, None, ())).info]
     found = dict[ModelId, ModelInfo]()
     for name in names:
-        await find_model(local, name, setup)
+        named = await find_model(local, name, setup)
         wanted = ModelId.parse(name)
         there = [
             info
             for info in await chosen_models(local, setup)
             if local.discovery.provider(info.service).match(wanted, [info])
-        ]
+        ] or [named.info]
         if all(info.remote for info in there):
             raise CloudModelRefused(
                 f"{name!r} runs in the cloud.", hint="Only what runs on this machine is measured."
@@ -157,6 +158,7 @@ class _Measuring:
         self._options = options
         self._board = board
         self._asked = 0
+        self._run = random.randrange(16**4)  # noqa: S311  no secret
         service = local.get_service_info(info.service)
         self._subject = subject_of(
             info,
@@ -197,11 +199,11 @@ class _Measuring:
         return clock() - started, [task.result() for task in tasks]
 
     async def _ask(self, *, max_tokens: int | None = None) -> Request:
-        """Make a request whose prompt begins as no other's: none is read before it came."""
+        """Make a request whose prompt begins as no other's: no server has read it before."""
         self._asked += 1
         request = CompletionRequest(
             self._info.model_id,
-            f"{self._asked}. {self._options.prompt}",
+            f"{self._run:04x}-{self._asked}. {self._options.prompt}",
             max_tokens=max_tokens or self._options.max_tokens,
             temperature=0,
             timeout=self._options.timeout,

@@ -184,6 +184,23 @@ def test_another_server_is_a_fallback_and_both_attempts_are_seen(notes: Notes) -
     assert (end.outcome, end.attempts, end.fallback, end.server) == ("success", 2, True, LMSTUDIO)
 
 
+def test_an_answer_that_another_server_goes_on_with_is_one_answer() -> None:
+    clock, notes = Clock(), Notes(content=True)
+    with call(notes, clock=clock) as account:
+        clock.now += 1
+        with pytest.raises(StreamInterrupted):
+            ask(account, [TextDelta("One ")], [TextDelta("two ")], fails=StreamInterrupted("x"))
+        clock.now += 1
+        with account.attempt(LMSTUDIO) as attempt:
+            attempt.takes([TextDelta("three")])
+            attempt.takes([END])
+    (end,), (said,) = notes.of(CallFinished), notes.of(CallContent)
+    assert (end.outcome, end.fallback, end.server) == ("success", True, LMSTUDIO)
+    assert (end.characters, end.time_to_first_token) == (13, 1.0)
+    assert len(end.chunk_seconds) == 1
+    assert said.response.text == "One two three"
+
+
 def test_the_same_server_asked_again_is_no_fallback(notes: Notes) -> None:
     with call(notes) as account:
         for _ in range(2):

@@ -98,6 +98,7 @@ class Call:
         self._request = request
         self._server = server
         self._streaming = streaming
+        self.pieces: Assembler | None = None
         self._attempts = list[Attempt]()
         self._began = clock()
 
@@ -141,13 +142,9 @@ class Call:
 
     def _tell_content(self) -> None:
         if isinstance(self._request, CompletionRequest):
-            pieces = self._attempts[-1].pieces if self._attempts else None
+            response = self.pieces.response() if self.pieces else None
             self.observers.tell(
-                CallContent(
-                    call=self.number,
-                    request=self._request,
-                    response=pieces.response() if pieces else None,
-                )
+                CallContent(call=self.number, request=self._request, response=response)
             )
 
     def _finished(self, error: BaseException | None) -> CallFinished:
@@ -173,9 +170,12 @@ class Call:
             attempts=len(self._attempts),
             fallback=outcome is Outcome.SUCCESS and last.server != first.server,
             reason=last.reason,
-            time_to_first_token=None if last.first is None else last.first - self._began,
-            chunk_seconds=last.chunk_seconds,
-            characters=last.characters,
+            time_to_first_token=next(
+                (each.first - self._began for each in self._attempts if each.first is not None),
+                None,
+            ),
+            chunk_seconds=[seconds for each in self._attempts for seconds in each.chunk_seconds],
+            characters=sum(each.characters for each in self._attempts),
             usage=last.usage,
             finish_reason=last.finish_reason,
             answered_model=last.answered_model,
@@ -210,7 +210,6 @@ class Attempt:
     characters = 0
     first: float | None = None
     chunk_seconds: Sequence[float] = ()
-    pieces: Assembler | None = None
     _seconds: list[float]
     _last = 0.0
     _sent: float | None = None
@@ -303,9 +302,8 @@ class Attempt:
                 case _:
                     pass
         if self._call.observers.curious:
-            self.pieces = self.pieces or Assembler()
-            for event in batch:
-                self.pieces.add(event)
+            self._call.pieces = self._call.pieces or Assembler()
+            self._call.pieces.extend(batch)
         if chunks:
             self._time(chunks)
 
