@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from patinox.provider.errors import ProviderError
-from patinox.provider.local.catalog import Catalog
+from patinox.provider.local.catalog import Catalog, Names
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.types import ModelInfo
 
@@ -155,3 +155,21 @@ async def test_a_list_that_was_on_its_way_while_something_changed_does_not_count
         server.release.set()
     assert asked.result() == ["m2"]
     assert await names(kept) == ["m2"]
+
+
+def test_an_exact_name_goes_before_one_that_means_the_same() -> None:
+    models = [
+        ModelInfo(id="B", service="s", aliases=("A",)),
+        ModelInfo(id="a", service="s"),
+        ModelInfo(id="b", service="s", aliases=("C",)),
+    ]
+    known = Names(models, str.casefold)
+    assert known.find("a") is models[1]
+    assert known.find("b") is models[2]
+    assert known.find("c") is models[2]
+    assert known.find("d") is None
+
+
+def test_of_two_models_that_go_by_a_name_the_first_is_meant() -> None:
+    models = [ModelInfo(id=name, service="s", aliases=("X",)) for name in ("one", "two")]
+    assert Names(models, str.casefold).find("x") is models[0]

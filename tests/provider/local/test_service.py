@@ -18,6 +18,7 @@ from patinox.provider.local.errors import (
 )
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.transport import MAX_REPLY, Transport
 from patinox.provider.secret import Secret
 from patinox.provider.types import (
@@ -27,7 +28,13 @@ from patinox.provider.types import (
     ModelId,
     ToolCall,
 )
-from patinox.testing import Exchange, LMStudioEmulator, OllamaEmulator, OllamaModel
+from patinox.testing import (
+    EmulatedServer,
+    Exchange,
+    LMStudioEmulator,
+    OllamaEmulator,
+    OllamaModel,
+)
 
 
 class Clock(Protocol):
@@ -297,3 +304,20 @@ def test_where_it_is_if_nobody_says() -> None:
     assert OllamaProvider().config == ServiceConfig()
     with pytest.raises(InvalidConfiguration, match="its host is not a name"):
         OllamaProvider("http://a b")
+
+
+@pytest.mark.parametrize(
+    ("emulator", "provider", "model"),
+    [
+        (OllamaEmulator, OllamaProvider, "llama3.2:3b"),
+        (LMStudioEmulator, LMStudioProvider, "qwen/qwen3-4b-2507"),
+    ],
+)
+async def test_an_answer_leaves_its_connection_to_the_next(
+    emulator: type[EmulatedServer], provider: type[ServiceProvider], model: str
+) -> None:
+    async with emulator() as server, provider(server.url) as service:
+        await service.complete(CompletionRequest(model, "Hello"))
+        before = server.connections
+        await service.complete(CompletionRequest(model, "Hello again"))
+        assert server.connections == before

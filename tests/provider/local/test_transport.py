@@ -3,6 +3,8 @@
 import asyncio
 import os
 import resource
+import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -549,3 +551,69 @@ async def test_what_is_closed_is_not_opened_again(web_server: Serve) -> None:
         with pytest.raises(ProviderError, match="closed"):
             await transport.send(at(server.url), GET, within=5, connect=5)
         assert len(server.requests) == 1
+
+
+async def test_a_connection_that_ended_unseen_is_not_used_again() -> None:
+    served = threading.Semaphore(0)
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(2**16)
+                connection.sendall(OK + b"Content-Length: 2\r\n\r\nok")
+            served.release()
+
+    transport = Transport()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        for _ in range(2):
+            post = HTTPRequest(method="POST", path="/", body=b"{}")
+            assert (await transport.send(at(url), post, within=5, connect=5)).body == b"ok"
+            assert served.acquire(timeout=5)  # the loop stands still meanwhile and sees no end
+        thread.join()
+    await transport.aclose()
+
+
+async def test_a_shorter_wait_after_a_longer_one_is_not_made_longer(raw_server: Serve) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: 4\r\n\r\nab")
+        await reader.read()
+
+    transport = Transport()
+    async with raw_server(talk) as url:
+        async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=60, phase="first_token") == b"ab"
+            with pytest.raises(ServiceTimeout, match="fell silent") as caught:
+                await reply.read(within=0.01, phase="idle")
+        assert (caught.value.phase, caught.value.seconds) == ("idle", 0.01)
+    await transport.aclose()
+
+
+async def test_a_pause_between_two_waits_is_nobodys_delay(raw_server: Serve) -> None:
+    go_on = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: 4\r\n\r\nab")
+        await go_on.wait()
+        writer.write(b"cd")
+
+    transport = Transport()
+    async with (
+        raw_server(talk) as url,
+        transport.stream(at(url), GET, within=5, connect=5) as reply,
+    ):
+        assert await reply.read(within=5, phase="first_token") == b"ab"
+        reply._limit.start(0.01)  # noqa: SLF001 - a wait that ends before it is late
+        reply._limit.stop()  # noqa: SLF001
+        late = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, late.set)
+        await late.wait()
+        go_on.set()
+        assert await reply.read(within=5, phase="idle") == b"cd"
+        assert await reply.read(within=5, phase="idle") == b""
+    await transport.aclose()
