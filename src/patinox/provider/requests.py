@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -317,6 +318,17 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Tell what is asked of whom, not the texts."""
         return f"<EmbeddingRequest to {self.model}: {len(self.input)} texts>"
+
+
+R = TypeVar("R", bound="CompletionRequest | TextCompletionRequest | EmbeddingRequest")
+
+
+def attempt_at(request: R, model: ModelId, timeout: float | None) -> R:
+    """Copy a request for one attempt at it, unlike `replace` without checking all of it anew."""
+    attempt = copy.copy(request)
+    force_setattr(attempt, "model", model)
+    force_setattr(attempt, "timeout", timeout)
+    return attempt
 
 
 def _messages(value: object) -> tuple[CompletionMessage, ...]:

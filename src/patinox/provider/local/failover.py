@@ -26,6 +26,7 @@ from patinox.provider.local.retrying import Tries
 from patinox.provider.local.routing import Choice
 from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceStatus
+from patinox.provider.requests import attempt_at
 from patinox.provider.stream import LoadProgress, ResponseFinished, ResponseStarted, StreamEvent
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse
 
@@ -133,7 +134,7 @@ class Failover:
             tries = Tries(choices, random=self._random, repeatable=True)
             while (choice := await self._next(tries, until, may_repeat)) is not None:
                 provider = self._discovery.provider(choice.service)
-                attempt = replace(request, model=choice.model, timeout=until.left())
+                attempt = attempt_at(request, choice.model, until.left())
                 limit = provider.config.deadlines.embed + len(request.input)
                 asking = call.attempt(provider.server, reason=choice.reason)
                 try:
@@ -191,7 +192,7 @@ class Failover:
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Ask one service once."""
         provider = self._discovery.provider(choice.service)
-        attempt = replace(request, model=choice.model, timeout=until.left())
+        attempt = attempt_at(request, choice.model, until.left())
         streaming = provider.config.streaming if whole else True
         held, limit = Held(), provider.config.deadlines.first_token
         asking = call.attempt(provider.server, reason=choice.reason)

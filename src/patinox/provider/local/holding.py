@@ -31,6 +31,10 @@ class Held:
         """
         if self.committed:
             return batch
+        if not self._events and _commits(batch[-1]):
+            # Nothing is held, and what comes first goes out with what it waited for.
+            self.committed = True
+            return batch
         progress: list[StreamEvent] = [event for event in batch if isinstance(event, LoadProgress)]
         self._events += (event for event in batch if not isinstance(event, LoadProgress))
         self.committed = any(map(_commits, batch)) or self._too_many(batch)

@@ -332,6 +332,8 @@ class ServiceProvider(LifecycleMixin):
 
     def deadlines(self, request: Prompt | EmbeddingRequest) -> Deadlines:
         """Return the limits of the phases: what the request says, else the settings."""
+        if not request.deadlines:
+            return self.config.deadlines
         return replace(self.config.deadlines, **request.deadlines)
 
     @contextlib.asynccontextmanager

@@ -324,6 +324,8 @@ async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: 
     Raises:
         ServiceTimeout: it took longer; its `phase` names the limit.
     """
+    if seconds is None:
+        return await work
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -334,10 +336,10 @@ async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: 
         raise _late(place, phase, seconds) from None
 
 
-def _late(place: str, phase: str, seconds: float | None) -> ServiceTimeout:
+def _late(place: str, phase: str, seconds: float) -> ServiceTimeout:
     msg = f"{place} {_LATE[phase]} ({phase})."
     # The caller's own limit holds for every service.
-    return ServiceTimeout(msg, phase=phase, seconds=seconds or 0.0, retryable=phase != "total")
+    return ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=phase != "total")
 
 
 _LATE = {
