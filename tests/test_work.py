@@ -49,9 +49,9 @@ MODELS = {"ollama": "llama3.2:3b", "lmstudio": "qwen/qwen3-4b-2507"}
 
 # Calls of functions of ours, by language: for a whole request with two services to choose from,
 # and for each piece of its answer, joined or handed out one by one.
-A_REQUEST = {"ollama": 600, "lmstudio": 600}
-A_PIECE_JOINED = {"ollama": 2.5, "lmstudio": 4.5}
-A_PIECE_STREAMED = {"ollama": 4.5, "lmstudio": 6.5}
+A_REQUEST = {"ollama": 480, "lmstudio": 480}
+A_PIECE_JOINED = {"ollama": 2.2, "lmstudio": 3.2}
+A_PIECE_STREAMED = {"ollama": 4.2, "lmstudio": 5.2}
 AN_EMBEDDING_REQUEST = 500
 # Memory that reading vectors takes at its peak, as a multiple of the reply that holds them.
 READING_VECTORS = 5.0

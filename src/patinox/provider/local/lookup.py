@@ -70,8 +70,8 @@ class ModelLookup:
         """Ask services at once; one that is slow is not waited for if another has the model."""
         if not asked:
             return []
-        if not fresh and all(known.provider.has_list_at_hand for known in asked):
-            return self._found_at_hand(asked, wanted)
+        if not fresh and (found := self._found_at_hand(asked, wanted)) is not None:
+            return found
         tasks: dict[asyncio.Task[ModelInfo | None], Known] = {}
         async with asyncio.TaskGroup() as group:
             for known in asked:
@@ -87,10 +87,17 @@ class ModelLookup:
             if not task.cancelled() and (info := task.result()) is not None
         ]
 
-    def _found_at_hand(self, asked: Sequence[Known], wanted: ModelId) -> list[Candidate]:
-        """Look into lists that are all young: nobody is asked, so nothing is waited for."""
-        found = ((known, known.provider.find_at_hand(wanted)) for known in asked)
-        return [self._candidate(known, info) for known, info in found if info is not None]
+    def _found_at_hand(self, asked: Sequence[Known], wanted: ModelId) -> list[Candidate] | None:
+        """Look into lists that are all young, so that nobody is asked; `None` if one is not."""
+        found: list[Candidate] = []
+        for known in asked:
+            models = known.provider.list_at_hand
+            if models is None:
+                return None
+            info = known.provider.among(models, wanted)
+            if info is not None:
+                found.append(self._candidate(known, info))
+        return found
 
     def _candidate(self, known: Known, model: ModelInfo) -> Candidate:
         watch, service = self._discovery.watch, known.info

@@ -164,9 +164,10 @@ def fit(request: Prompt, info: ModelInfo, words: Mapping[str, Any], *, label: st
     context, asked = info.loaded_context_length, words.get("num_ctx")
     if isinstance(asked, int):
         context = min(asked, info.context_length or asked)
+    texts = _tokens_of_texts(request)
     return Fit(
-        tokens=estimate_tokens(request),
-        texts=_tokens_of_texts(request),
+        tokens=texts + _TOKENS_PER_IMAGE * _count_images(request),
+        texts=texts,
         context=context,
         place=f"{info.id!r} on {label}",
     )

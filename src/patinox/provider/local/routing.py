@@ -125,6 +125,8 @@ def plan(
     """
     if wanted.provider_hint is not None:
         candidates = [item for item in candidates if _is(item.service, wanted.provider_hint)]
+    if len(candidates) == 1:
+        return (_choice(wanted, candidates[0], _alone(candidates[0], preference, 1)),)
     orders = {item.service.id: _order(item, preference) for item in candidates}
     alike = Counter(orders.values())
     measured = Counter(orders[item.service.id] for item in candidates if item.speed is not None)
@@ -142,13 +144,16 @@ def plan(
     ]
     reasons += [_alone(item, preference, len(ordered)) for item in ordered[-1:]]
     return tuple(
-        Choice(
-            service=item.service.id,
-            model=item.model.model_id,
-            reason=reason if wanted.provider_hint is None else "asked for by name",
-            digest=item.model.digest,
-        )
-        for item, reason in zip(ordered, reasons, strict=True)
+        _choice(wanted, item, reason) for item, reason in zip(ordered, reasons, strict=True)
+    )
+
+
+def _choice(wanted: ModelId, item: Candidate, reason: str) -> Choice:
+    return Choice(
+        service=item.service.id,
+        model=item.model.model_id,
+        reason=reason if wanted.provider_hint is None else "asked for by name",
+        digest=item.model.digest,
     )
 
 

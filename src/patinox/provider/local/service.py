@@ -404,7 +404,8 @@ class ServiceProvider(LifecycleMixin):
 
     async def resolve_in_time(self, model: ModelId, within: float, phase: str) -> ModelInfo:
         """Find the model as `resolve` does, `within` seconds if the server is to be asked."""
-        info = self.find_at_hand(model)
+        models = self.list_at_hand
+        info = None if models is None else self.among(models, model)
         if info is not None:
             return self._allowed(info)
         return await in_time(self.resolve(model), within, phase, self.label)
@@ -419,19 +420,15 @@ class ServiceProvider(LifecycleMixin):
 
     async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:
         """Find the model in the list that is kept, or in a `fresh` one."""
-        return self._among(await self._catalog.get(fresh=fresh), model)
+        return self.among(await self._catalog.get(fresh=fresh), model)
 
     @property
-    def has_list_at_hand(self) -> bool:
-        """Whether its list of models is so young that it need not be asked."""
-        return self._catalog.at_hand is not None
+    def list_at_hand(self) -> Sequence[ModelInfo] | None:
+        """Its list of models, if that is so young that it need not be asked."""
+        return self._catalog.at_hand
 
-    def find_at_hand(self, model: ModelId) -> ModelInfo | None:
-        """Find the model without asking; `None` too where the list is too old for that."""
-        models = self._catalog.at_hand
-        return None if models is None else self._among(models, model)
-
-    def _among(self, models: Sequence[ModelInfo], model: ModelId) -> ModelInfo | None:
+    def among(self, models: Sequence[ModelInfo], model: ModelId) -> ModelInfo | None:
+        """Find the model among those it has listed and those it has without listing them."""
         return self.match(model, models) or self.unlisted(model)
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:  # noqa: ARG002  for subclasses
