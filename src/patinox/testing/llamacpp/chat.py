@@ -9,7 +9,7 @@ from typing import Any
 
 from patinox.testing.exchange import Exchange
 from patinox.testing.llamacpp.models import LlamaCppModel, LlamaCppPrompt
-from patinox.testing.llamacpp.shapes import LlamaCppError, reply, to_json
+from patinox.testing.llamacpp.shapes import LlamaCppError, is_list, is_object, reply, to_json
 
 _CREATED = 1_795_349_474
 _PIECE = re.compile(r"\s*\S+")
@@ -35,23 +35,18 @@ class _Generation:
     """One answer: refused before it begins, or whole."""
 
     def __init__(self, model: LlamaCppModel, body: Mapping[str, Any], build_info: str) -> None:
-        messages = body.get("messages")
-        if messages is None:
-            raise LlamaCppError(400, "'messages' is required", "invalid_request_error")
-        if not isinstance(messages, list):
-            said = "Expected 'messages' to be an array"
-            raise LlamaCppError(400, said, "invalid_request_error")
-        texts = [(one.get("role"), one.get("content") or "") for one in messages]
+        texts = _texts(body.get("messages"))
         self._prompt = sum(len(text.split()) for _, text in texts)
         self._refuse_overflow(model)
         asked = next((text for role, text in reversed(texts) if role == "user"), "")
-        answer = model.answer(LlamaCppPrompt(model.id, asked, body))
+        answer = _stopped(model.answer(LlamaCppPrompt(model.id, asked, body)), body.get("stop"))
         limit = body.get("max_completion_tokens", body.get("max_tokens"))
         room = model.context_length - self._prompt
-        most = room if limit is None or limit < 0 else min(max(limit, 1), room)
-        pieces = _PIECE.findall(_stopped(answer, body.get("stop")))
+        most = min(max(limit, 1), room) if isinstance(limit, int) and limit >= 0 else room
+        pieces = _PIECE.findall(answer)
         self._pieces, self._ended = pieces[:most], "length" if len(pieces) > most else "stop"
-        self._usage_wanted = (body.get("stream_options") or {}).get("include_usage") is True
+        options = body.get("stream_options")
+        self._usage_wanted = is_object(options) and options.get("include_usage") is True
         digest = hashlib.sha256(to_json([model.id, texts])).hexdigest()
         self._head = {
             "created": _CREATED,
@@ -93,7 +88,7 @@ class _Generation:
             yield {**finish, "timings": self._timings()}
             return
         yield finish
-        last = {"choices": [], **self._head, "object": "chat.completion.chunk"}
+        last: dict[str, object] = {"choices": [], **self._head, "object": "chat.completion.chunk"}
         yield {**last, "usage": self._usage(), "timings": self._timings()}
 
     def _frame(self, delta: dict[str, object], ended: str | None = None) -> dict[str, object]:
@@ -124,8 +119,25 @@ class _Generation:
         }
 
 
+def _texts(messages: object) -> list[tuple[str, str]]:
+    """Return role and text of each message; what is no text is empty."""
+    if messages is None:
+        raise LlamaCppError(400, "'messages' is required", "invalid_request_error")
+    if not is_list(messages):
+        said = "Expected 'messages' to be an array"
+        raise LlamaCppError(400, said, "invalid_request_error")
+    return [
+        (
+            str(one.get("role", "")),
+            content if isinstance(content := one.get("content"), str) else "",
+        )
+        for one in messages
+        if is_object(one)
+    ]
+
+
 def _stopped(text: str, stop: object) -> str:
     """Cut a text before the first stop text; what is no text is ignored, as the real one does."""
-    stops = stop if isinstance(stop, list) else [stop]
+    stops = stop if is_list(stop) else [stop]
     found = [text.find(each) for each in stops if isinstance(each, str) and each in text]
     return text[: min(found)] if found else text

@@ -13,7 +13,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
 from urllib.parse import parse_qs
 
 from patinox.testing.exchange import Exchange
@@ -214,13 +213,13 @@ class LlamaCppEmulator(EmulatedServer):
             raise LlamaCppError(500, "model failed to load", "server_error")
 
 
-def _object(exchange: Exchange) -> dict[str, Any]:
+def _object(exchange: Exchange) -> dict[str, object]:
     try:
         body = json.loads(exchange.body)
     except ValueError as error:
         said = f"[json.exception.parse_error.101] parse error: {error}"
         raise LlamaCppError(400, said, "invalid_request_error") from error
-    return body if isinstance(body, dict) else {}
+    return body if shapes.is_object(body) else {}
 
 
 def _model_of(exchange: Exchange) -> str:

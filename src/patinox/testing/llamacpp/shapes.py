@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from patinox.testing.exchange import Exchange
 from patinox.testing.llamacpp.models import LlamaCppModel, Resident
@@ -36,6 +36,16 @@ async def reply(
 def to_json(value: object) -> bytes:
     """Write JSON without blanks."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def is_object(value: object) -> TypeGuard[dict[str, object]]:
+    """Tell whether this is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Tell whether this is a JSON array."""
+    return isinstance(value, list)
 
 
 def props(model: LlamaCppModel, build_info: str, *, sleeping: bool) -> dict[str, Any]:
