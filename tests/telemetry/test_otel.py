@@ -256,6 +256,14 @@ def test_vectors_are_an_operation_of_their_own(
     assert point.attributes["gen_ai.operation.name"] == "embeddings"
 
 
+def test_an_answer_that_must_keep_to_a_schema_is_json(backend: Backend) -> None:
+    request = CompletionRequest("m", "x", schema={"type": "object"})
+    observers = Observers([backend.observer()])
+    with Call(Operation.CHAT, request, clock=lambda: 1.0, observers=observers):
+        pass
+    assert attributes(backend.spans["chat m"])["gen_ai.output.type"] == "json"
+
+
 def test_a_list_of_models_names_none(backend: Backend) -> None:
     observers = Observers([backend.observer(latest=True)])
     with Call(Operation.LIST_MODELS, None, clock=lambda: 1.0, observers=observers):

@@ -123,6 +123,16 @@ from patinox import (
     load_config,
     run_tools,
 )
+from patinox.telemetry import (
+    CallFinished,
+    Event,
+    LogObserver,
+    Observer,
+    OpenTelemetryObserver,
+    Outcome,
+    PrometheusObserver,
+    Server,
+)
 
 VERSION: str = __version__
 
@@ -388,3 +398,21 @@ TREE: tuple[tuple[type[ProviderError], tuple[type[ProviderError], ...]], ...] = 
     (ProviderError, (AuthenticationError, RateLimited, StructuredOutputError, ToolCallInvalid)),
     (ProviderError, (ToolLoopLimit,)),
 )
+
+
+class Watcher:
+    """An observer is any object with this method."""
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, CallFinished):
+            assert_type(event.usage, Usage)
+            assert_type((event.outcome, event.server), tuple[Outcome, Server | None])
+
+
+OBSERVERS: tuple[Observer, ...] = (
+    Watcher(),
+    LogObserver(),
+    PrometheusObserver(),
+    OpenTelemetryObserver(),
+)
+WATCHED = (LocalProvider(observers=OBSERVERS), SyncLocalProvider(observers=[Watcher()]))

@@ -112,7 +112,7 @@ class OpenTelemetryObserver:
         attributes = {
             name.OPERATION: event.operation,
             name.PROVIDER: _provider(event.server),
-            **_told({name.REQUEST_MODEL: model}),
+            **_told({name.REQUEST_MODEL: model, name.OUTPUT_TYPE: event.output_type}),
             **({name.STREAM: True} if event.streaming else {}),
             **{name.PARAMETERS[field]: value for field, value in event.parameters.items()},
         }

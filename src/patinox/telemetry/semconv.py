@@ -26,6 +26,7 @@ RESPONSE_ID = "gen_ai.response.id"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 STREAM = "gen_ai.request.stream"
+OUTPUT_TYPE = "gen_ai.output.type"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105  no secret
 TOKEN_MODALITY = "gen_ai.token.modality"  # noqa: S105  no secret
 INPUT_MESSAGES = "gen_ai.input.messages"

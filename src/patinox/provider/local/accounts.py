@@ -112,6 +112,7 @@ class Call:
                     requested=self._requested,
                     server=self._server,
                     streaming=self._streaming,
+                    output_type="json" if getattr(self._request, "schema", None) else None,
                     parameters=_parameters(self._request),
                 )
             )

@@ -90,6 +90,7 @@ class CallStarted(Event, frozen=True, kw_only=True):
         requested: the model, as the caller wrote it; empty where none is asked for.
         server: who is asked, where the caller chose it.
         streaming: whether the caller takes the answer piece by piece.
+        output_type: `json` if the answer must keep to a schema; else `None`.
         parameters: the numbers in the request that are set, such as `temperature`, by field.
     """
 
@@ -98,6 +99,7 @@ class CallStarted(Event, frozen=True, kw_only=True):
     requested: str
     server: Server | None = None
     streaming: bool = False
+    output_type: str | None = None
     parameters: Mapping[str, float] = {}
 
 
