@@ -13,7 +13,7 @@ PICTURE = DOCS / "performance.svg"
 BEGIN, END = "<!-- made by `make bench`: begin -->", "<!-- made by `make bench`: end -->"
 LANGUAGES = {OLLAMA: "Ollama's API", OPENAI: "the OpenAI-compatible API"}
 PACKAGES = {"any-llm": "any-llm-sdk"}
-MB = 1e6
+MIB = 2**20
 
 
 class Spread(NamedTuple):
@@ -77,7 +77,7 @@ def parts(found: dict[str, Any]) -> Iterator[str]:
     yield "### Pieces that come one every 5 ms"
     yield paced(found)
     yield "### Before the first call"
-    yield table(["", "import, CPU ms", "memory, MB", "packages", "installed, MB"], starts(found))
+    yield table(["", "import, CPU ms", "memory, MB", "packages", "installed, MiB"], starts(found))
     yield watch(found)
     yield "### The stub server alone"
     yield "Answers per second that it gives to a client written in C:"
@@ -117,8 +117,8 @@ def targets(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     row = ("Memory after the first call", "`ollama`", "resident", "1", f"{value:.2f}")
     yield (*row, reached(value < 1))
     packages, size = found["weight"]["patinox"]
-    row = ("Installation", "", "packages, MB", "14, 15", f"{packages}, {size / MB:.1f}")
-    yield (*row, reached(packages <= 14 and size <= 15 * MB))
+    row = ("Installation", "", "packages, MiB", "14, 15", f"{packages}, {size / MIB:.1f}")
+    yield (*row, reached(packages <= 14 and size <= 15 * MIB))
     share = found["watch"]["share"] * 100
     row = ("Watching four services", "", "% of a core", "0.2", f"{share:.3f}")
     yield (*row, reached(share < 0.2))
@@ -185,7 +185,7 @@ def starts(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             f"{median(cost['cpu']) * 1e3:.0f}",
             f"{min(taken) / 1e3:.0f}" if taken else "-",
             str(packages),
-            f"{size / MB:.1f}",
+            f"{size / MIB:.1f}",
         )
 
 

@@ -301,7 +301,7 @@ static void choose_reply(struct connection *c, const char *path, const char *bod
         if (streamed) c->stream = &streams[c->kind][i][format];
         else c->whole = &documents[c->kind][i][format];
         if (MODEL[i].paced) {
-            c->due = now() + (streamed ? 1 : MODEL[i].pieces) * PACE;
+            c->due = now() + (streamed ? 1 : streams[c->kind][i][format].count - 1) * PACE;
             paced_connections++;
         }
         return;

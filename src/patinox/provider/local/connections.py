@@ -60,6 +60,11 @@ class GuardedHandler(ResponseHandler):
         """Whether it can serve again: nothing has come since, not even an end yet unseen."""
         return super().is_connected() and not _readable(self.transport)
 
+    def resume_reading(self, *how: Any, **more: Any) -> None:  # noqa: ANN401 - the base class's own
+        """Go on where reading was stopped: this is asked for with every chunk, and mostly idle."""
+        if self._reading_paused:
+            super().resume_reading(*how, **more)
+
     def data_received(self, data: bytes) -> None:
         """Count what comes, before and after the client has understood it."""
         if self._headless and not self._received and data:
