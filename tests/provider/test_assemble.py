@@ -5,12 +5,15 @@ from hypothesis import strategies as st
 from patinox.provider.assemble import Assembler
 from patinox.provider.types import (
     CompletionResponse,
+    LogprobsDelta,
     ReasoningDelta,
+    ReasoningImplied,
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
     TextDelta,
     Timings,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -97,3 +100,17 @@ def test_where_the_text_was_cut_does_not_matter(parts: list[str]) -> None:
     assert fold(*map(ReasoningDelta, parts)) == fold(ReasoningDelta("".join(parts)))
     calls = (ToolCallDelta(index=0, arguments=part) for part in ("", *parts))
     assert fold(*calls) == fold(ToolCallDelta(index=0, arguments="".join(parts)))
+
+
+def test_all_text_before_a_late_sign_was_reasoning() -> None:
+    assembler = Assembler()
+    assembler.extend([TextDelta("hm"), TextDelta("m"), ReasoningImplied(), TextDelta("Yes.")])
+    assert (assembler.reasoning, assembler.text) == ("hmm", "Yes.")
+
+
+def test_probabilities_are_joined_in_their_order() -> None:
+    one, two = TokenLogprob("a", -0.5), TokenLogprob("b", -0.25, b"b", (TokenLogprob("c", -2.0),))
+    assembler = Assembler()
+    assembler.extend([LogprobsDelta((one,)), TextDelta("a"), LogprobsDelta((two,)), TextDelta("b")])
+    response = assembler.response()
+    assert response.logprobs == response.choices[0].logprobs == (one, two)

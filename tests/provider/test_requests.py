@@ -1,0 +1,206 @@
+"""What is asked: one form for each field, and nothing that cannot be right."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from patinox.provider.errors import InvalidRequest
+from patinox.provider.requests import MAX_TOP_LOGPROBS, GenerationRequest
+from patinox.provider.schema import OutputSchema
+from patinox.provider.types import CompletionRequest, TextCompletionRequest
+
+Kind = type[CompletionRequest] | type[TextCompletionRequest]
+KINDS: list[Kind] = [CompletionRequest, TextCompletionRequest]
+BOTH = pytest.mark.parametrize("kind", KINDS)
+
+
+def add(left: int, right: int) -> int:
+    """Add two numbers."""
+    return left + right
+
+
+def now() -> str:
+    """Tell the time."""
+    return "12:00"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("field", "lowest", "highest"),
+    [
+        ("temperature", 0.0, 2.0),
+        ("top_p", 0.0, 1.0),
+        ("min_p", 0.0, 1.0),
+        ("presence_penalty", -2.0, 2.0),
+        ("frequency_penalty", -2.0, 2.0),
+        ("repeat_penalty", 0.0, 10.0),
+    ],
+)
+def test_a_number_has_its_range(kind: Kind, field: str, lowest: float, highest: float) -> None:
+    for good in (lowest, highest, None):
+        assert getattr(kind("m", "x", **{field: good}), field) == good
+    for bad in (lowest - 0.01, highest + 0.01, math.nan, "1", True):
+        with pytest.raises(InvalidRequest, match=f"`{field}` is .+; allowed: a number from"):
+            kind("m", "x", **{field: bad})
+
+
+@BOTH
+@pytest.mark.parametrize(("field", "least"), [("max_tokens", 1), ("top_k", 0), ("top_logprobs", 0)])
+def test_a_count_is_whole_and_not_too_small(kind: Kind, field: str, least: int) -> None:
+    assert getattr(kind("m", "x", **{field: least}), field) == least
+    for bad in (least - 1, 1.0, True, "1", 2**63):
+        with pytest.raises(InvalidRequest, match=f"`{field}`"):
+            kind("m", "x", **{field: bad})
+
+
+@BOTH
+def test_a_seed_is_any_number_of_64_bits(kind: Kind) -> None:
+    assert kind("m", "x", seed=-(2**63)).seed == -(2**63)
+    with pytest.raises(InvalidRequest, match="`seed` has more than 64 bits"):
+        kind("m", "x", seed=2**63)
+
+
+@BOTH
+def test_asking_for_other_tokens_asks_for_probabilities(kind: Kind) -> None:
+    assert not kind("m", "x").logprobs
+    assert kind("m", "x", top_logprobs=0).logprobs
+    assert kind("m", "x", logprobs=True).top_logprobs is None
+    with pytest.raises(InvalidRequest, match="`top_logprobs` is 21; allowed: a number from 0 to"):
+        kind("m", "x", top_logprobs=MAX_TOP_LOGPROBS + 1)
+    with pytest.raises(InvalidRequest, match="`logprobs` is 1; allowed: true or false"):
+        kind("m", "x", logprobs=1)  # type: ignore[arg-type]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("given", "kept"), [("x", ("x",)), (["x", "y"], ("x", "y")), (("x",), ("x",)), ((), ())]
+)
+def test_texts_to_stop_at_have_one_form(kind: Kind, given: Any, kept: Any) -> None:  # noqa: ANN401
+    assert kind("m", "x", stop=given).stop == kept
+
+
+@BOTH
+@pytest.mark.parametrize("given", ["", ["x", ""]])
+def test_an_empty_text_to_stop_at_is_refused(kind: Kind, given: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidRequest, match="A `stop` text is empty"):
+        kind("m", "x", stop=given)
+
+
+@BOTH
+@pytest.mark.parametrize("field", ["on_overflow", "on_mismatch"])
+def test_a_choice_is_one_of_its_words(kind: Kind, field: str) -> None:
+    assert (kind("m", "x").on_overflow, kind("m", "x").on_mismatch) == ("warn", "refuse")
+    with pytest.raises(InvalidRequest, match=f"`{field}` is 'perhaps'; allowed: .*refuse"):
+        kind("m", "x", **{field: "perhaps"})
+
+
+@BOTH
+def test_options_in_the_servers_words_are_a_mapping(kind: Kind) -> None:
+    assert kind("m", "x", options={"mirostat": 2}).words_for("ollama") == {"mirostat": 2}
+    with pytest.raises(InvalidRequest, match="`options` must be a mapping, not list"):
+        kind("m", "x", options=[("mirostat", 2)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("think", [None, True, False, "low", "max", "xhigh"])
+def test_how_much_to_think_is_said_in_the_models_own_words(think: Any) -> None:  # noqa: ANN401
+    assert CompletionRequest("m", "x", think=think).think == think
+
+
+@pytest.mark.parametrize(
+    ("think", "said"), [("", "`think` is empty"), (1, "`think` must be text, not int")]
+)
+def test_what_is_no_way_to_think_is_refused(think: Any, said: str) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidRequest, match=said):
+        CompletionRequest("m", "x", think=think)
+
+
+def test_functions_become_tools_once() -> None:
+    request = CompletionRequest("m", "x", tools=[add, now])
+    assert [tool.name for tool in request.tools] == ["add", "now"]
+    assert replace(request, temperature=0.0).tools == request.tools
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered"),
+    [
+        (None, ["add", "now"]),
+        ("auto", ["add", "now"]),
+        ("required", ["add", "now"]),
+        ("now", ["add", "now"]),
+        ("none", []),
+    ],
+)
+def test_a_model_that_shall_call_nothing_is_told_of_no_tools(
+    choice: str | None, offered: list[str]
+) -> None:
+    request = CompletionRequest("m", "x", tools=[add, now], tool_choice=choice)
+    assert [tool.name for tool in request.offered_tools] == offered
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools"), [("subtract", [add]), ("required", []), (True, [add]), ("AUTO", [add])]
+)
+def test_a_tool_that_is_not_there_cannot_be_chosen(choice: Any, tools: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidRequest, match=r"`tool_choice` is .+; allowed: .*none"):
+        CompletionRequest("m", "x", tools=tools, tool_choice=choice)
+
+
+def test_a_type_becomes_a_schema_once() -> None:
+    request = CompletionRequest("m", "x", schema=list[int])
+    assert isinstance(request.schema, OutputSchema)
+    assert replace(request, temperature=0.0).schema is request.schema
+
+
+def test_tools_and_a_schema_exclude_each_other() -> None:
+    with pytest.raises(InvalidRequest, match="`tools` and `schema` exclude each other"):
+        CompletionRequest("m", "x", tools=[add], schema=list[int])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "suffix"), [("Once", None), ("Once", ""), ("", "end"), ("a", "b")]
+)
+def test_a_text_has_a_beginning_or_an_end(prompt: str, suffix: str | None) -> None:
+    request = TextCompletionRequest("ollama::m", prompt, suffix)
+    assert (request.prompt, request.suffix) == (prompt, suffix)
+    assert request.model.provider_hint == "ollama"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "suffix", "said"),
+    [
+        ("", None, "There is no text to go on with"),
+        ("", "", "There is no text to go on with"),
+        (None, None, "The prompt must be text, not NoneType"),
+        (["Once"], None, "The prompt must be text, not list"),
+        ("Once", 7, "The suffix must be text, not int"),
+    ],
+)
+def test_what_is_no_text_is_refused(prompt: Any, suffix: Any, said: str) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidRequest, match=said):
+        TextCompletionRequest("m", prompt, suffix)
+
+
+def test_a_request_shows_nothing_of_what_was_said() -> None:
+    secret = "hunter2"
+    text = TextCompletionRequest("m", secret, secret, temperature=0.0)
+    assert repr(text) == "<TextCompletionRequest to m: 7 characters>"
+    assert secret not in repr(CompletionRequest("m", secret, stop=secret))
+
+
+ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+FIELDS = st.sampled_from(GenerationRequest.__struct_fields__)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(FIELDS, ANY | st.lists(ANY, max_size=2), max_size=4))
+def test_any_fields_make_a_request_or_an_error_of_ours(fields: dict[str, Any]) -> None:
+    try:
+        request = TextCompletionRequest("m", "Once", **fields)
+    except InvalidRequest as error:
+        assert error.message  # noqa: PT017  what is not raised is checked as well
+    else:
+        assert replace(request) == request
