@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from patinox.provider.checks import checked
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.requests import MAX_TOP_LOGPROBS, GenerationRequest
 from patinox.provider.schema import OutputSchema
@@ -28,6 +29,11 @@ def now() -> str:
     return "12:00"
 
 
+def made(kind: Kind, **fields: Any) -> CompletionRequest | TextCompletionRequest:  # noqa: ANN401
+    """A request with these fields, which need not be right."""
+    return kind("m", "x", **fields)
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("field", "lowest", "highest"),
@@ -42,37 +48,37 @@ def now() -> str:
 )
 def test_a_number_has_its_range(kind: Kind, field: str, lowest: float, highest: float) -> None:
     for good in (lowest, highest, None):
-        assert getattr(kind("m", "x", **{field: good}), field) == good
+        assert getattr(made(kind, **{field: good}), field) == good
     for bad in (lowest - 0.01, highest + 0.01, math.nan, "1", True):
         with pytest.raises(InvalidRequest, match=f"`{field}` is .+; allowed: a number from"):
-            kind("m", "x", **{field: bad})
+            made(kind, **{field: bad})
 
 
 @BOTH
 @pytest.mark.parametrize(("field", "least"), [("max_tokens", 1), ("top_k", 0), ("top_logprobs", 0)])
 def test_a_count_is_whole_and_not_too_small(kind: Kind, field: str, least: int) -> None:
-    assert getattr(kind("m", "x", **{field: least}), field) == least
+    assert getattr(made(kind, **{field: least}), field) == least
     for bad in (least - 1, 1.0, True, "1", 2**63):
         with pytest.raises(InvalidRequest, match=f"`{field}`"):
-            kind("m", "x", **{field: bad})
+            made(kind, **{field: bad})
 
 
 @BOTH
 def test_a_seed_is_any_number_of_64_bits(kind: Kind) -> None:
-    assert kind("m", "x", seed=-(2**63)).seed == -(2**63)
+    assert made(kind, seed=-(2**63)).seed == -(2**63)
     with pytest.raises(InvalidRequest, match="`seed` has more than 64 bits"):
-        kind("m", "x", seed=2**63)
+        made(kind, seed=2**63)
 
 
 @BOTH
 def test_asking_for_other_tokens_asks_for_probabilities(kind: Kind) -> None:
-    assert not kind("m", "x").logprobs
-    assert kind("m", "x", top_logprobs=0).logprobs
-    assert kind("m", "x", logprobs=True).top_logprobs is None
+    assert not made(kind).logprobs
+    assert made(kind, top_logprobs=0).logprobs
+    assert made(kind, logprobs=True).top_logprobs is None
     with pytest.raises(InvalidRequest, match="`top_logprobs` is 21; allowed: a number from 0 to"):
-        kind("m", "x", top_logprobs=MAX_TOP_LOGPROBS + 1)
+        made(kind, top_logprobs=MAX_TOP_LOGPROBS + 1)
     with pytest.raises(InvalidRequest, match="`logprobs` is 1; allowed: true or false"):
-        kind("m", "x", logprobs=1)  # type: ignore[arg-type]
+        made(kind, logprobs=1)
 
 
 @BOTH
@@ -80,29 +86,51 @@ def test_asking_for_other_tokens_asks_for_probabilities(kind: Kind) -> None:
     ("given", "kept"), [("x", ("x",)), (["x", "y"], ("x", "y")), (("x",), ("x",)), ((), ())]
 )
 def test_texts_to_stop_at_have_one_form(kind: Kind, given: Any, kept: Any) -> None:  # noqa: ANN401
-    assert kind("m", "x", stop=given).stop == kept
+    assert made(kind, stop=given).stop == kept
 
 
 @BOTH
 @pytest.mark.parametrize("given", ["", ["x", ""]])
 def test_an_empty_text_to_stop_at_is_refused(kind: Kind, given: Any) -> None:  # noqa: ANN401
     with pytest.raises(InvalidRequest, match="A `stop` text is empty"):
-        kind("m", "x", stop=given)
+        made(kind, stop=given)
 
 
 @BOTH
 @pytest.mark.parametrize("field", ["on_overflow", "on_mismatch"])
 def test_a_choice_is_one_of_its_words(kind: Kind, field: str) -> None:
-    assert (kind("m", "x").on_overflow, kind("m", "x").on_mismatch) == ("warn", "refuse")
+    assert (made(kind).on_overflow, made(kind).on_mismatch) == ("warn", "refuse")
     with pytest.raises(InvalidRequest, match=f"`{field}` is 'perhaps'; allowed: .*refuse"):
-        kind("m", "x", **{field: "perhaps"})
+        made(kind, **{field: "perhaps"})
 
 
 @BOTH
 def test_options_in_the_servers_words_are_a_mapping(kind: Kind) -> None:
-    assert kind("m", "x", options={"mirostat": 2}).words_for("ollama") == {"mirostat": 2}
+    assert made(kind, options={"mirostat": 2}).words_for("ollama") == {"mirostat": 2}
     with pytest.raises(InvalidRequest, match="`options` must be a mapping, not list"):
-        kind("m", "x", options=[("mirostat", 2)])  # type: ignore[arg-type]
+        made(kind, options=[("mirostat", 2)])
+
+
+@BOTH
+def test_deadlines_are_seconds_by_the_name_of_their_phase(kind: Kind) -> None:
+    assert made(kind, deadlines={"idle": 0.5, "first_token": 86_400}).deadlines["idle"] == 0.5
+    with pytest.raises(InvalidRequest, match="`deadlines` has 'idel'; allowed: connect, "):
+        made(kind, deadlines={"idel": 1})
+    for bad in (0, -1, 86_401, math.nan, True, "1", None):
+        with pytest.raises(InvalidRequest, match="no seconds for 'idle'; allowed: above 0 to 8640"):
+            made(kind, deadlines={"idle": bad})
+    with pytest.raises(InvalidRequest, match="`deadlines` must be a mapping, not float"):
+        made(kind, deadlines=1.0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [("Hi", "A request is a CompletionRequest, not str"), (None, "not NoneType")],
+)
+def test_what_is_no_request_is_refused_with_how_to_write_one(request_: object, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as caught:
+        checked(request_, CompletionRequest)
+    assert str(caught.value).endswith('Write CompletionRequest("model", ...).')
 
 
 @pytest.mark.parametrize("think", [None, True, False, "low", "max", "xhigh"])

@@ -151,8 +151,21 @@ def test_the_context_is_what_is_asked_for_else_what_is_loaded(
     loaded: int | None, trained: int | None, words: dict[str, Any], context: int | None
 ) -> None:
     info = ModelInfo(id="m", service="owl", loaded_context_length=loaded, context_length=trained)
-    seems = fit(TextCompletionRequest("m", LONG), info, words, label="Owl")
+    seems = fit(TextCompletionRequest("m", LONG), info, words, label="Owl", cuts=True)
     assert seems == Fit(tokens=1250, texts=1250, context=context, place="'m' on Owl")
+
+
+@pytest.mark.parametrize(
+    ("cuts", "words"), [(False, {}), (True, {"truncate": False}), (False, {"truncate": True})]
+)
+def test_a_server_that_refuses_what_is_too_long_is_left_to_judge(
+    words: dict[str, Any], *, cuts: bool
+) -> None:
+    info = ModelInfo(id="m", service="owl", loaded_context_length=100)
+    request = TextCompletionRequest("m", LONG, on_overflow="refuse")
+    left = fit(request, info, words, label="Owl", cuts=cuts)
+    assert left.exceeds
+    assert left.before(request) == left.after(Usage(prompt_tokens=100)) == ()
 
 
 def seems(context: int | None, *, tokens: int = 1250, texts: int | None = None) -> Fit:

@@ -54,7 +54,7 @@ def needs(request: Request) -> Iterator[Feature]:
             yield Feature.TEXT
             if request.suffix is not None:
                 yield Feature.INFILL
-        case CompletionRequest():
+        case _:
             yield Feature.CHAT
             yield from _needs_of_chat(request)
     if not isinstance(request, EmbeddingRequest) and request.logprobs:

@@ -117,12 +117,15 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         texts: the same without its pictures, of which models make very different numbers.
         context: length of the context that the answer will be made in; `None`: not known.
         place: the model and its service, for messages.
+        cuts: the server cuts in silence what is too long; else it refuses it itself, and knows
+            its length better.
     """
 
     tokens: int
     texts: int
     context: int | None
     place: str
+    cuts: bool = True
 
     @property
     def exceeds(self) -> bool:
@@ -135,7 +138,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ContextLengthExceeded: the request says to refuse it.
         """
-        if not self.exceeds or request.on_overflow == "ignore":
+        if not self.cuts or not self.exceeds or request.on_overflow == "ignore":
             return ()
         said = f"The prompt has about {self.tokens:,} tokens, but {self.place} has a context of"
         said = f"{said} {self.context:,}"
@@ -151,7 +154,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     def after(self, usage: Usage) -> tuple[str, ...]:
         """Tell of a prompt that was cut, by what the server counted of it."""
         read = usage.prompt_tokens
-        if read is None or self.texts < _SMALL:
+        if not self.cuts or read is None or self.texts < _SMALL:
             return ()
         if read * _TOO_FEW < self.texts or (self.exceeds and read <= (self.context or 0)):
             said = f"The server read {read:,} tokens of a prompt of about {self.tokens:,}"
@@ -159,7 +162,9 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         return ()
 
 
-def fit(request: Prompt, info: ModelInfo, words: Mapping[str, Any], *, label: str) -> Fit:
+def fit(
+    request: Prompt, info: ModelInfo, words: Mapping[str, Any], *, label: str, cuts: bool
+) -> Fit:
     """Compare a prompt with the context: what the request asks for, else what is loaded now."""
     context, asked = info.loaded_context_length, words.get("num_ctx")
     if isinstance(asked, int):
@@ -170,4 +175,5 @@ def fit(request: Prompt, info: ModelInfo, words: Mapping[str, Any], *, label: st
         texts=texts,
         context=context,
         place=f"{info.id!r} on {label}",
+        cuts=cuts and words.get("truncate") is not False,
     )

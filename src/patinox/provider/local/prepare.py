@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,24 +62,16 @@ async def prepare(
     if isinstance(request, CompletionRequest):
         request = service.adapt(await _with_pictures(request, service), info)
     words = {**service.config.custom_params, **request.words_for(service.options_type)}
-    seems = fit(request, info, words, label=service.label)
+    seems = fit(request, info, words, label=service.label, cuts=service.cuts_prompts)
     http = _render(service, request, info, words, streaming=streaming)
     return Prepared(
         http=http,
         model=info.id,
         decoder=service.dialect.decoder(request, thinks=info.capabilities.supports_thinking),
-        warnings=seems.before(request) if _may_cut(service, words) else (),
+        warnings=seems.before(request),
         accept=lambda answered: _accept(service, request, info, answered),
         review=lambda end: _review(request, seems, end),
     )
-
-
-def _may_cut(service: ServiceProvider, words: Mapping[str, object]) -> bool:
-    """Tell whether the server would cut a prompt in silence: it may do so, and was not told not to.
-
-    Else it refuses the prompt itself, and knows its length better.
-    """
-    return service.cuts_prompts and words.get("truncate") is not False
 
 
 def _render(
