@@ -82,7 +82,7 @@ METRICS = {
             "wasted_characters",
             "counter",
             ("service",),
-            "Characters of output that are part of no whole answer.",
+            "Characters of output of attempts that failed.",
         ),
         Metric(
             "wasted_seconds",

@@ -160,7 +160,7 @@ OWN = (
         "patinox.client.wasted_characters",
         "counter",
         "{character}",
-        "Characters of output that are part of no whole answer.",
+        "Characters of output of attempts that failed.",
     ),
     Metric(
         "patinox.client.queue.duration", "histogram", "s", "Time of waiting for a turn.", SECONDS

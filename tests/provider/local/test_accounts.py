@@ -355,19 +355,16 @@ def test_texts_to_embed_are_never_told() -> None:
     assert "secret" not in repr(curious.seen)
 
 
-def test_a_ledger_takes_each_attempt_with_its_error_though_nobody_watches() -> None:
-    taken = list[tuple[AttemptFinished, BaseException | None]]()
-    error = ServiceError("x")
-    account = Call(
-        Operation.CHAT,
-        REQUEST,
-        clock=Clock(),
-        ledger=lambda event, why: taken.append((event, why)),
-    )
+def test_a_ledger_takes_each_attempt_though_nobody_watches() -> None:
+    taken = list[AttemptFinished]()
+    account = Call(Operation.CHAT, REQUEST, clock=Clock(), ledger=taken.append)
     with contextlib.suppress(ServiceError), account:
         ask(account, [TextDelta("a"), END])
-        ask(account, fails=error)
-    assert [(event.outcome, why) for event, why in taken] == [("success", None), ("error", error)]
+        ask(account, fails=ServiceError("x"))
+    assert [(event.outcome, event.at_fault) for event in taken] == [
+        ("success", False),
+        ("error", True),
+    ]
 
 
 def test_an_error_of_somebody_elses_is_named_by_the_nearest_of_ours() -> None:

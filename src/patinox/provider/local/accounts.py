@@ -53,7 +53,7 @@ from patinox.provider.types import (
 )
 
 Clock = Callable[[], float]
-Ledger = Callable[[AttemptFinished, BaseException | None], None]
+Ledger = Callable[[AttemptFinished], None]
 AnyRequest = Prompt | EmbeddingRequest
 
 _NUMBERS = itertools.count(1)
@@ -86,7 +86,7 @@ class Call:
             request: what is asked; `None` where no model is.
             clock: monotonic seconds.
             observers: who is told.
-            ledger: takes the end of each attempt and its error, whether or not anybody watches.
+            ledger: takes the end of each attempt, whether or not anybody watches.
             server: who is asked, where there is no choice.
             streaming: whether the caller takes the answer piece by piece.
         """
@@ -249,7 +249,7 @@ class Attempt:
         if self._watched or call.ledger:
             event = self._finished(error)
             if call.ledger:
-                call.ledger(event, error)
+                call.ledger(event)
             call.observers.tell(event)
 
     def waited(self, seconds: float) -> None:

@@ -136,8 +136,7 @@ class AttemptFinished(Event, frozen=True, kw_only=True):
         seconds: how long it took.
         may_have_executed: the server may have done the work, or part of it.
         characters: output that came, text and reasoning.
-        wasted_characters: those of them that are part of no whole answer, as the attempt failed or
-            was cancelled.
+        wasted_characters: all of them if the attempt failed or was cancelled, else none.
         wasted_seconds: likewise, the time that the server may have worked.
         sent_bytes: size of the request's body.
         received_bytes: size of the reply's body, as far as it came.

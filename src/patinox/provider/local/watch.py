@@ -298,7 +298,7 @@ class Watch:
         now, rules = self._clock(), self._rules(known)
         self._take(health.seen_request(known.info, ticket, rules, error, now=now))
 
-    def attempted(self, event: AttemptFinished, _: BaseException | None) -> None:
+    def attempted(self, event: AttemptFinished) -> None:
         """Count a request that ended."""
         self._count(event.server.id, event)
 
