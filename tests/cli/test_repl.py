@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -114,6 +115,24 @@ def test_an_answer_outlives_a_retry_that_fails(hold: Hold, ollama: OllamaEmulato
     hold(lines=lines())
     last = ollama.requests[-1].json["messages"]
     assert contents(last) == ["one", "Blue, mostly.", "two"]
+
+
+def test_a_question_that_failed_is_asked_again_after_what_was_answered(
+    hold: Hold, ollama: OllamaEmulator
+) -> None:
+    async def fail(exchange: Exchange) -> bool:
+        if (
+            exchange.path != "/api/chat"
+            or contents(json.loads(exchange.body)["messages"])[-1] != "two"
+        ):
+            return False
+        ollama.faults.clear()
+        await exchange.reply(400, b'{"error": "no"}')
+        return True
+
+    ollama.faults.append(fail)
+    hold("one", "two", "/retry")
+    assert contents(ollama.requests[-1].json["messages"]) == ["one", "Blue, mostly.", "two"]
 
 
 def test_a_conversation_is_saved_to_a_new_file_only(hold: Hold, asked: Asked) -> None:
