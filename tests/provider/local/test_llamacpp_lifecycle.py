@@ -16,7 +16,7 @@ from patinox.provider.local.errors import (
 )
 from patinox.provider.local.llamacpp import LlamaCppProvider
 from patinox.provider.local.llamacpp_lifecycle import Progress
-from patinox.provider.types import CompletionRequest
+from patinox.provider.types import CompletionRequest, LoadProgress
 from patinox.testing import EmulatedServer, Exchange, LlamaCppEmulator, LlamaCppModel
 
 OWL = LlamaCppModel(id="acme/owl-GGUF:Q4_K_M", aliases=("owl",), context_length=8192)
@@ -315,3 +315,40 @@ async def test_one_that_is_still_loading_says_so(
             await llama.ensure_loaded("owl")
         clock.passes(5.0)
         assert (await llama.ensure_loaded("owl")).already
+
+
+async def test_a_stream_tells_how_far_a_router_is_with_loading_before_it_answers(
+    clock: Any,  # noqa: ANN401
+    passing: Callable[[float], Any],
+) -> None:
+    async with (
+        LlamaCppEmulator([OWL], load_seconds=3.0, clock=clock) as server,
+        LlamaCppProvider(server.url, clock=clock) as llama,
+    ):
+        llama.pause = passing
+        request = CompletionRequest("owl", "Hello")
+        async with llama.stream_completion(request) as stream:
+            events = [event async for event in stream]
+        again = await llama.complete(request)
+    told = [event for event in events if isinstance(event, LoadProgress)]
+    fractions = [event.fraction for event in told if event.fraction is not None]
+    assert events[: len(told)] == told
+    assert told[0] == LoadProgress(model=OWL.id, service="llamacpp")
+    assert len(fractions) >= 2
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] < fractions[-1] <= 1
+    assert stream.text == again.text != ""
+    assert [path for path, _ in orders(server)].count("/models/load") == 1
+
+
+async def test_a_load_that_fails_is_the_answer_to_the_request_for_it(
+    clock: Any,  # noqa: ANN401
+    passing: Callable[[float], Any],
+) -> None:
+    async with (
+        LlamaCppEmulator([BAD], load_seconds=1.0, clock=clock) as server,
+        LlamaCppProvider(server.url, clock=clock) as llama,
+    ):
+        llama.pause = passing
+        with pytest.raises(ServiceError, match="could not load"):
+            await llama.complete(CompletionRequest(BAD.id, "Hello"))

@@ -147,16 +147,32 @@ class LlamaCppLifecycle(ServiceProvider):
     ) -> LoadedModel:
         """Have a router load it and wait until it is there; wake the one that sleeps."""
         if self._router:
-            await self._begin(info)
-            begun = False
-            async with contextlib.aclosing(self._watched(info, "loaded")) as states:
-                async for state in states:
-                    if state.failed or (begun and state.value == "unloaded"):
-                        raise _failed(info, state)
-                    begun = begun or state.value != "unloaded"
+            async with contextlib.aclosing(self._routed_load(info)) as states:
+                async for _ in states:
+                    pass
         else:
             await self.order(json_request("POST", "/tokenize", {"content": ""}))
         return await self.resident(info) or LoadedModel(model=info.id, service=self.id)
+
+    async def warmed(self, info: ModelInfo) -> AsyncGenerator[float]:
+        """Have a router load the model, and tell how far that is."""
+        if not self._router or (await self._state(info)).value == "loaded":
+            return
+        async with contextlib.aclosing(self._routed_load(info)) as states:
+            async for state in states:
+                fraction = state.progress.fraction if state.progress else None
+                if fraction is not None:
+                    yield fraction
+
+    async def _routed_load(self, info: ModelInfo) -> AsyncGenerator[State]:
+        await self._begin(info)
+        begun = False
+        async with contextlib.aclosing(self._watched(info, "loaded")) as states:
+            async for state in states:
+                if state.failed or (begun and state.value == "unloaded"):
+                    raise _failed(info, state)
+                begun = begun or state.value != "unloaded"
+                yield state
 
     async def _begin(self, info: ModelInfo) -> None:
         """Have a router begin to load a model, anew if it is there, unless it has begun already."""

@@ -287,7 +287,10 @@ class ServiceProvider(LifecycleMixin):
                 prepared = await prepare(self, request, info, streaming=streaming)
                 answer.expect(prepared)
                 if info.loaded is False:
-                    yield [LoadProgress(model=info.id, service=self.id, seconds=answer.seconds)]
+                    yield [_progress(info, None, answer)]
+                    async with contextlib.aclosing(self.warmed(info)) as steps:
+                        while (step := await self._step(steps, answer)) is not None:
+                            yield [_progress(info, step, answer)]
                 async with self._ask_for(prepared.http, info, answer) as reply:
                     while not answer.ended:
                         within, phase = answer.limit()
@@ -299,12 +302,25 @@ class ServiceProvider(LifecycleMixin):
                         if answer.error is not None:
                             raise answer.error
                     await reply.drain(within=DRAIN)
+                if info.loaded is False:
+                    self._catalog.forget()  # it is in memory now
         except ProviderError as error:
             self.make_discreet(error, said_in(request))
             failure = answer.failed(error)
             if failure is error:
                 raise
             raise failure from error
+
+    async def _step(self, steps: AsyncGenerator[float], answer: Answer) -> float | None:
+        return await in_time(anext(steps, None), *answer.limit(), self.label)
+
+    async def warmed(self, info: ModelInfo) -> AsyncGenerator[float]:  # noqa: ARG002  for subclasses
+        """Have a model loaded before it is asked, and tell how far that is, 0 to 1.
+
+        Only for a server that tells: all load a model that is asked by themselves.
+        """
+        return
+        yield  # an empty generator
 
     async def found(self, model: ModelId, limit: Limit, cold: ColdStart) -> ModelInfo:
         """Find the model; where the server would load it twice, wait for the one who loads it."""
@@ -523,3 +539,9 @@ class ServiceProvider(LifecycleMixin):
     def _connect(self, endpoint: Endpoint) -> float:
         deadlines = self.config.deadlines
         return deadlines.connect if endpoint.is_loopback else deadlines.connect_remote
+
+
+def _progress(info: ModelInfo, fraction: float | None, answer: Answer) -> LoadProgress:
+    return LoadProgress(
+        model=info.id, service=info.service, fraction=fraction, seconds=answer.seconds
+    )
