@@ -286,11 +286,9 @@ class ServiceProvider(LifecycleMixin):
                 answer.found(info)
                 prepared = await prepare(self, request, info, streaming=streaming)
                 answer.expect(prepared)
-                if info.loaded is False:
-                    yield [_progress(info, None, answer)]
-                    async with contextlib.aclosing(self.warmed(info)) as steps:
-                        while (step := await self._step(steps, answer)) is not None:
-                            yield [_progress(info, step, answer)]
+                async with contextlib.aclosing(self._loading(info, answer)) as loading:
+                    async for progress in loading:
+                        yield [progress]
                 async with self._ask_for(prepared.http, info, answer) as reply:
                     while not answer.ended:
                         within, phase = answer.limit()
@@ -311,8 +309,17 @@ class ServiceProvider(LifecycleMixin):
                 raise
             raise failure from error
 
-    async def _step(self, steps: AsyncGenerator[float], answer: Answer) -> float | None:
-        return await in_time(anext(steps, None), *answer.limit(), self.label)
+    async def _loading(self, info: ModelInfo, answer: Answer) -> AsyncGenerator[LoadProgress]:
+        """Tell of a model that is not in memory that it is loaded, and how far that is."""
+        if info.loaded is not False:
+            return
+        yield _progress(info, None, answer)
+        async with contextlib.aclosing(self.warmed(info)) as steps:
+            while True:
+                step = await in_time(anext(steps, None), *answer.limit(), self.label)
+                if step is None:
+                    return
+                yield _progress(info, step, answer)
 
     async def warmed(self, info: ModelInfo) -> AsyncGenerator[float]:  # noqa: ARG002  for subclasses
         """Have a model loaded before it is asked, and tell how far that is, 0 to 1.
