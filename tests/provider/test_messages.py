@@ -8,7 +8,12 @@ from msgspec.structs import replace
 
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.images import Image
-from patinox.provider.types import CompletionMessage, ToolCall
+from patinox.provider.types import (
+    CompletionChoice,
+    CompletionMessage,
+    CompletionResponse,
+    ToolCall,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 PICTURE = Image(PNG)
@@ -99,3 +104,13 @@ def test_a_message_shows_how_much_was_said_and_not_what() -> None:
     message = CompletionMessage.user(["a secret", PICTURE])
     assert repr(message) == "<CompletionMessage user: 8 characters, 1 pictures>"
     assert repr(CompletionMessage.user("secret")) == "<CompletionMessage user: 6 characters>"
+
+
+def test_what_a_model_said_does_not_show_where_an_answer_is_printed() -> None:
+    call = ToolCall("1", "weather", '{"city": "secret"}')
+    message = CompletionMessage(role="assistant", content="secret", tool_calls=(call,))
+    choice = CompletionChoice(message=message, finish_reason="stop")
+    answer = CompletionResponse(model="m", service="ollama", choices=(choice,), parsed="secret")
+    assert repr(call) == "<ToolCall weather 1: 18 characters>"
+    assert repr(answer) == "<CompletionResponse of m on ollama: 6 characters, stop>"
+    assert "secret" not in f"{call!r} {message!r} {answer!r} {choice!r}"

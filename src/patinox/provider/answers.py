@@ -99,6 +99,11 @@ class CompletionResponse(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     parsed: Any = None
 
+    def __repr__(self) -> str:
+        """Tell who answered and how much, not what."""
+        size = f"{len(self.text)} characters, {self.finish_reason}"
+        return f"<CompletionResponse of {self.model} on {self.service}: {size}>"
+
     @property
     def text(self) -> str:
         """The answer's text."""

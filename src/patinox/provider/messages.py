@@ -22,6 +22,10 @@ class ToolCall(msgspec.Struct, frozen=True):
     name: str
     arguments: str
 
+    def __repr__(self) -> str:
+        """Tell what is called, not with what."""
+        return f"<ToolCall {self.name} {self.id}: {len(self.arguments)} characters>"
+
 
 class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One turn of a conversation.

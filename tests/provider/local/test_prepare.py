@@ -5,7 +5,7 @@ import base64
 import io
 import json
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -268,20 +268,20 @@ async def test_llama_cpp_refuses_what_is_too_long_and_so_is_left_to_judge() -> N
 # Another model.
 
 
-async def test_an_answer_of_another_model_is_refused_or_labelled() -> None:
+@pytest.mark.parametrize("ask", [LMStudioProvider.complete, streamed])
+async def test_an_answer_of_another_model_is_refused_or_labelled(
+    ask: Callable[[LMStudioProvider, CompletionRequest], Awaitable[CompletionResponse]],
+) -> None:
     models = (LMStudioModel(key="a", loaded_context_length=4096), LMStudioModel(key="b"))
     request = CompletionRequest("b", "Hi")
     async with lmstudio(*models) as (server, provider):
         await provider.list_models()
         server._studio.models.pop()  # noqa: SLF001 - deleted behind our back
         with pytest.raises(ModelMismatch, match="answered with 'a' instead of 'b'"):
-            await provider.complete(request)
-        for answer in (
-            await provider.complete(replace(request, on_mismatch="label")),
-            await streamed(provider, replace(request, on_mismatch="label")),
-        ):
-            assert answer.model == "a"
-            assert answer.warnings == ("LM Studio answered with 'a' instead of 'b'.",)
+            await ask(provider, request)
+        answer = await ask(provider, replace(request, on_mismatch="label"))
+        assert answer.model == "a"
+        assert answer.warnings == ("LM Studio answered with 'a' instead of 'b'.",)
 
 
 # Typed options.

@@ -119,6 +119,6 @@ def _accept(
 def _review(request: Prompt, seems: Fit, end: ResponseFinished) -> tuple[str, ...]:
     warnings = seems.after(end.usage)
     choice = request.tool_choice if isinstance(request, CompletionRequest) else None
-    if choice in {None, "auto", "none"} or end.finish_reason == "tool_calls":
+    if choice in {None, "auto", "none"} or end.finish_reason in {"tool_calls", "length"}:
         return warnings
     return (*warnings, "The server was told to have a tool called, but did not.")
