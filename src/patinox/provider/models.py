@@ -121,6 +121,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         context_length: the longest context the model can have, in tokens.
         loaded_context_length: the context it has right now, in tokens; `None` unless loaded.
         loaded: whether it is in memory now.
+        parallel: how many requests the server works on at once with it, where it tells.
         size_bytes: size of its weights on disk.
         parameter_count: number of parameters.
         remote: it runs in the cloud, although this server lists it.
@@ -139,6 +140,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     loaded_context_length: int | None = None
     loaded: bool | None = None
+    parallel: int | None = None
     size_bytes: int | None = None
     parameter_count: int | None = None
     architecture: str | None = None

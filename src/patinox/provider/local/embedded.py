@@ -64,6 +64,7 @@ class EmbeddedProvider(ServiceProvider):
     service_type: ClassVar[str] = "embedded"
     label: ClassVar[str] = "embedded"
     dialect: ClassVar[Dialect] = LLAMACPP
+    prefills: ClassVar[bool] = True
     cuts_prompts: ClassVar[bool] = False
     lacks: ClassVar[Lacks] = NO_SHORTER_VECTORS
 

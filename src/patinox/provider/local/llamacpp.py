@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from patinox.provider.errors import CapabilityNotSupported, InvalidRequest
 from patinox.provider.local.dialects.base import Dialect
@@ -46,7 +47,7 @@ class _Props(msgspec.Struct):
     default_generation_settings: _Settings
     build_info: str
     chat_template: str | None = None
-    total_slots: int | None = None
+    total_slots: Count | None = None
     role: str | None = None
     model_path: str = ""
     model_ftype: str | None = None
@@ -106,7 +107,8 @@ class LlamaCppProvider(LlamaCppLifecycle):
             loaded_context_length=props.default_generation_settings.n_ctx,
             loaded=not props.is_sleeping,
         )
-        return self._info(model, told, now, quantization=props.model_ftype)
+        info = self._info(model, told, now, quantization=props.model_ftype)
+        return replace(info, parallel=props.total_slots)
 
     def _routed(self, model: Model) -> ModelInfo:
         loaded = None if model.status is None else model.status.value == "loaded"

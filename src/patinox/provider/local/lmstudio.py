@@ -159,6 +159,7 @@ class LMStudioProvider(LMStudioLifecycle):
             aliases=(*(instance.id for instance in instances), *(model.variants or ())),
             owned_by=model.publisher,
             capabilities=capabilities(model.key, told, source=Source.SERVER, parameters=parameters),
+            parallel=running.parallel if running else None,
             size_bytes=model.size_bytes,
             parameter_count=parameters,
             architecture=model.architecture,

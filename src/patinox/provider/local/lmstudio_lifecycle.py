@@ -77,6 +77,7 @@ class Config(msgspec.Struct):
     """What a model is loaded with."""
 
     context_length: Count | None = None
+    parallel: Count | None = None
 
 
 class Instance(msgspec.Struct):

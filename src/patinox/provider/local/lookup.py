@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from patinox.provider.errors import AuthenticationError, ProviderError
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import ServiceNotFound
@@ -106,7 +108,7 @@ class ModelLookup:
             model=model,
             rank=known.spec.rank,
             admitted=watch.admits(service),
-            occupancy=known.provider.occupancy,
+            occupancy=replace(known.provider.occupancy, slots=model.parallel),
             speed=watch.speeds.of(service.id, model.id),
         )
 

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
-from patinox.provider.errors import InvalidRequest
+from patinox.provider.errors import CapabilityNotSupported, InvalidRequest
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
 from patinox.provider.local.facts import capabilities, parameter_count, state
-from patinox.provider.local.features import Feature, Lacks
+from patinox.provider.local.features import Feature, Lacks, Prompt
 from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.ollama_lifecycle import (
     CLOUD,
@@ -28,8 +29,15 @@ from patinox.provider.local.ollama_lifecycle import (
 )
 from patinox.provider.local.spec import Identity, ServiceSpec, Survey
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import Count, Name, decode_json
-from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo, Source
+from patinox.provider.local.wire.json import Count, Name, decode_json, decode_leniently
+from patinox.provider.types import (
+    CompletionMessage,
+    ModelCapabilities,
+    ModelId,
+    ModelInfo,
+    Source,
+    TextCompletionRequest,
+)
 
 _TAGS = HTTPRequest(path="/api/tags")
 _DEFAULT_HOST = "registry.ollama.ai/"
@@ -64,6 +72,14 @@ class _Show(msgspec.Struct):
     details: _Details | None = None
 
 
+class _Debug(msgspec.Struct):
+    rendered_template: str = ""
+
+
+class _Rendered(msgspec.Struct, rename={"debug_info": "_debug_info"}):
+    debug_info: _Debug | None = None
+
+
 class _Version(msgspec.Struct):
     version: str
 
@@ -84,6 +100,34 @@ class OllamaProvider(OllamaLifecycle):
     keeps_connections: ClassVar[bool] = True
 
     _shown: Mapping[tuple[str, str], _Show] = {}
+
+    async def resumed(self, request: Prompt, model: ModelId, text: str) -> Prompt:
+        """Return the request that goes on where `text` ends, if the model's template allows that.
+
+        Ollama is asked what it makes of the messages: the model goes on only where all ends with
+        the text itself.
+
+        Raises:
+            CapabilityNotSupported: it ends otherwise, or Ollama does not tell.
+            ProviderError: Ollama cannot be asked.
+        """
+        if isinstance(request, TextCompletionRequest):
+            return await super().resumed(request, model, text)
+        said = CompletionMessage.assistant(text)
+        longer = replace(request, messages=(*request.messages, said))
+        info = await self.resolve(model)
+        # Older servers do not know the word and answer: no more than a token of that.
+        words = {"_debug_render_only": True, "num_predict": 1}
+        asked = self.dialect.render_chat(
+            replace(longer, max_tokens=None), model=self.call_name(info), stream=False, words=words
+        )
+        told = await self.send(asked, within=self.deadlines(request).first_token)
+        rendered = decode_leniently(told.body, _Rendered, what="The reply to /api/chat")
+        prompt = rendered.debug_info.rendered_template if rendered.debug_info else ""
+        if not told.ok or not prompt.endswith(text):
+            msg = f"The template of {info.id!r} leaves no answer open to be gone on with."
+            raise CapabilityNotSupported(msg, service=self.id)
+        return longer
 
     async def survey(self) -> Survey:
         """Ask for names only: `/api/tags` and `/api/ps`."""

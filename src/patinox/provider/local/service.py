@@ -85,8 +85,6 @@ class ServiceProvider(LifecycleMixin):
     loads_twice: ClassVar[bool] = False
     # An assistant's message at the end is the beginning of the answer.
     prefills: ClassVar[bool] = False
-    # How many requests the server works on at once, where it has told.
-    slots: int | None = None
 
     _names: Names | None = None
 
@@ -136,7 +134,7 @@ class ServiceProvider(LifecycleMixin):
     @property
     def occupancy(self) -> Occupancy:
         """How busy it is with requests from here."""
-        return replace(self.gate.occupancy, slots=self.slots)
+        return self.gate.occupancy
 
     def __repr__(self) -> str:
         """Tell what it is and where."""

@@ -30,6 +30,7 @@ from patinox.provider.types import (
 
 # What stands beside `options` in a request, not in it.
 _TOP_LEVEL = (
+    "_debug_render_only",
     "format",
     "keep_alive",
     "logprobs",
