@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -51,8 +50,13 @@ class SingleFlight(Generic[T]):
             raise ProviderError("This provider was closed while it was being asked.") from None
 
     async def aclose(self) -> None:
-        """Stop a run that is under way."""
-        if self._task is not None:
+        """Stop a run that is under way.
+
+        Raises:
+            ProviderError: it runs in another event loop.
+        """
+        if self._task is not None and not self._task.done():
+            self._home.check()
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -91,22 +95,18 @@ class Home:
     def __init__(self) -> None:
         """Start without one."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
 
     def check(self) -> asyncio.AbstractEventLoop:
         """Return the running loop, which becomes the home if there was none.
 
         Raises:
-            ProviderError: the home is another loop, or was left behind by a fork.
+            ProviderError: the home is another loop, perhaps of the process that this was forked
+                from, or one that is closed.
         """
         running = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop, self._process = running, os.getpid()
+        self._loop = self._loop or running
         if self._loop is not running:
             msg = "A provider belongs to the event loop it was first used in; make one per loop."
-            raise ProviderError(msg)
-        if self._process != os.getpid():
-            msg = "This provider was used before a fork; make another in the child process."
             raise ProviderError(msg)
         return running
 

@@ -183,9 +183,9 @@ class Transport:
         Raises:
             ProviderError: they belong to another event loop.
         """
-        self._closed = True
         if self._sessions:
             self._home.check()
+        self._closed = True
         while self._sessions:
             _, session = self._sessions.popitem()
             await session.close()
