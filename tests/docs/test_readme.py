@@ -36,6 +36,7 @@ PRINTED = {
     "Streaming, and leaving early 2": "left after: You said: Tell a story",
     "Vectors 1": "2 vectors of 768 numbers",
     "Errors 1": "did you mean: ('ollama::llama3.2:3b'",
+    "Answers that break off 1": "You said: Tell a story.",
     "Deadlines 1": "You said: Hello ",
     "Several servers 1": "from ollama because the only service that has the model",
     "Several servers 2": "ollama at http://127.0.0.1:",
