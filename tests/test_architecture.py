@@ -26,15 +26,16 @@ FLOORS = """
     local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/retrying local/holding local/catalog local/observers \
         local/tally
-    local/lifecycle local/spec local/nearest local/features local/preflight local/prepare \
-        local/vectors local/service local/answer local/accounts local/telling
+    local/lifecycle local/spec local/nearest local/link local/finding local/features \
+        local/preflight local/prepare local/vectors local/service local/answer local/accounts \
+        local/telling
     local/ollama_lifecycle local/ollama | local/lmstudio_lifecycle local/lmstudio | \
         local/llamacpp_lifecycle local/llamacpp | local/embedded
     local/registry local/probing
     local/watch local/discovery
     local/lookup local/lifecycle_face local/continuing local/failover local/coordinator \
         provider/factory
-    local/sync | telemetry/ | testing/
+    local/loopthread local/sync | telemetry/ | testing/
     local/__init__ provider/__init__ __init__
     cli/ __main__
 """

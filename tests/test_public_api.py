@@ -22,7 +22,9 @@ from patinox import (
     ServiceProvider,
 )
 
-HOMES: dict[str, tuple[str, ...]] = vars(patinox)["_HOMES"]
+HOMES: dict[str, list[str]] = {
+    module: names.split() for module, names in vars(patinox)["_HOMES"].items()
+}
 SOURCE = Path(str(patinox.__file__)).read_text(encoding="utf-8")
 
 

@@ -48,9 +48,7 @@ if TYPE_CHECKING:
         OpenRouter,
         Provider,
     )
-    from patinox.provider.embeddings import (
-        EmbeddingMatrix,
-    )
+    from patinox.provider.embeddings import EmbeddingMatrix
     from patinox.provider.errors import (
         AuthenticationError,
         CapabilityNotSupported,
@@ -65,12 +63,8 @@ if TYPE_CHECKING:
         StructuredOutputError,
         ToolCallInvalid,
     )
-    from patinox.provider.factory import (
-        create_default_provider,
-    )
-    from patinox.provider.images import (
-        Image,
-    )
+    from patinox.provider.factory import create_default_provider
+    from patinox.provider.images import Image
     from patinox.provider.lifecycle import (
         LoadedModel,
         Operation,
@@ -89,18 +83,10 @@ if TYPE_CHECKING:
         OllamaConfig,
         ServiceConfig,
     )
-    from patinox.provider.local.coordinator import (
-        LocalProvider,
-    )
-    from patinox.provider.local.discovery import (
-        ServiceDiscovery,
-    )
-    from patinox.provider.local.embedded import (
-        EmbeddedProvider,
-    )
-    from patinox.provider.local.environment import (
-        load_config,
-    )
+    from patinox.provider.local.coordinator import LocalProvider
+    from patinox.provider.local.discovery import ServiceDiscovery
+    from patinox.provider.local.embedded import EmbeddedProvider
+    from patinox.provider.local.environment import load_config
     from patinox.provider.local.errors import (
         AllServicesFailed,
         FailedAttempt,
@@ -118,24 +104,12 @@ if TYPE_CHECKING:
         ServiceUnavailable,
         StreamInterrupted,
     )
-    from patinox.provider.local.llamacpp import (
-        LlamaCppProvider,
-    )
-    from patinox.provider.local.lmstudio import (
-        LMStudioProvider,
-    )
-    from patinox.provider.local.ollama import (
-        OllamaProvider,
-    )
-    from patinox.provider.local.preflight import (
-        estimate_tokens,
-    )
-    from patinox.provider.local.service import (
-        ServiceProvider,
-    )
-    from patinox.provider.local.spec import (
-        ServiceSpec,
-    )
+    from patinox.provider.local.llamacpp import LlamaCppProvider
+    from patinox.provider.local.lmstudio import LMStudioProvider
+    from patinox.provider.local.ollama import OllamaProvider
+    from patinox.provider.local.preflight import estimate_tokens
+    from patinox.provider.local.service import ServiceProvider
+    from patinox.provider.local.spec import ServiceSpec
     from patinox.provider.local.sync import (
         SyncCompletionStream,
         SyncLocalProvider,
@@ -168,12 +142,8 @@ if TYPE_CHECKING:
         GenerationRequest,
         TextCompletionRequest,
     )
-    from patinox.provider.schema import (
-        OutputSchema,
-    )
-    from patinox.provider.secret import (
-        Secret,
-    )
+    from patinox.provider.schema import OutputSchema
+    from patinox.provider.secret import Secret
     from patinox.provider.service_options import (
         LlamaCppOptions,
         LMStudioOptions,
@@ -199,9 +169,7 @@ if TYPE_CHECKING:
         ToolStep,
         run_tools,
     )
-    from patinox.provider.tools import (
-        Tool,
-    )
+    from patinox.provider.tools import Tool
 
 __all__ = [
     "AllServicesFailed",
@@ -323,151 +291,63 @@ __all__ = [
 
 _HOMES = {
     "patinox.provider.answers": (
-        "CompletionChoice",
-        "CompletionResponse",
-        "EmbeddingResponse",
-        "Timings",
-        "TokenLogprob",
-        "Usage",
+        "CompletionChoice CompletionResponse EmbeddingResponse Timings TokenLogprob Usage"
     ),
-    "patinox.provider.base": (
-        "CompletionStream",
-        "ModelProvider",
-    ),
+    "patinox.provider.base": "CompletionStream ModelProvider",
     "patinox.provider.config": (
-        "Anthropic",
-        "LMStudio",
-        "Local",
-        "ModelDefaults",
-        "Ollama",
-        "OpenAI",
-        "OpenRouter",
-        "Provider",
+        "Anthropic LMStudio Local ModelDefaults Ollama OpenAI OpenRouter Provider"
     ),
-    "patinox.provider.embeddings": ("EmbeddingMatrix",),
+    "patinox.provider.embeddings": "EmbeddingMatrix",
     "patinox.provider.errors": (
-        "AuthenticationError",
-        "CapabilityNotSupported",
-        "CloudModelRefused",
-        "ConfigurationError",
-        "ContextLengthExceeded",
-        "InvalidRequest",
-        "ModelMismatch",
-        "ModelNotAvailable",
-        "ProviderError",
-        "RateLimited",
-        "StructuredOutputError",
-        "ToolCallInvalid",
+        "AuthenticationError CapabilityNotSupported CloudModelRefused ConfigurationError "
+        "ContextLengthExceeded InvalidRequest ModelMismatch ModelNotAvailable ProviderError "
+        "RateLimited StructuredOutputError ToolCallInvalid"
     ),
-    "patinox.provider.factory": ("create_default_provider",),
-    "patinox.provider.images": ("Image",),
-    "patinox.provider.lifecycle": (
-        "LoadedModel",
-        "Operation",
-        "PullProgress",
-        "PullStream",
-        "RunningModel",
-    ),
+    "patinox.provider.factory": "create_default_provider",
+    "patinox.provider.images": "Image",
+    "patinox.provider.lifecycle": "LoadedModel Operation PullProgress PullStream RunningModel",
     "patinox.provider.local.config": (
-        "Deadlines",
-        "DiscoveryConfig",
-        "EmbeddedConfig",
-        "EndpointConfig",
-        "HealthCheckConfig",
-        "LMStudioConfig",
-        "LocalProviderConfig",
-        "OllamaConfig",
-        "ServiceConfig",
+        "Deadlines DiscoveryConfig EmbeddedConfig EndpointConfig HealthCheckConfig "
+        "LMStudioConfig LocalProviderConfig OllamaConfig ServiceConfig"
     ),
-    "patinox.provider.local.coordinator": ("LocalProvider",),
-    "patinox.provider.local.discovery": ("ServiceDiscovery",),
-    "patinox.provider.local.embedded": ("EmbeddedProvider",),
-    "patinox.provider.local.environment": ("load_config",),
+    "patinox.provider.local.coordinator": "LocalProvider",
+    "patinox.provider.local.discovery": "ServiceDiscovery",
+    "patinox.provider.local.embedded": "EmbeddedProvider",
+    "patinox.provider.local.environment": "load_config",
     "patinox.provider.local.errors": (
-        "AllServicesFailed",
-        "FailedAttempt",
-        "InvalidConfiguration",
-        "LocalProviderError",
-        "LocalResourcesExhausted",
-        "ModelNotFound",
-        "ModelNotLoaded",
-        "NetworkError",
-        "ParseError",
-        "ResponseTooLarge",
-        "ServiceError",
-        "ServiceNotFound",
-        "ServiceTimeout",
-        "ServiceUnavailable",
-        "StreamInterrupted",
+        "AllServicesFailed FailedAttempt InvalidConfiguration LocalProviderError "
+        "LocalResourcesExhausted ModelNotFound ModelNotLoaded NetworkError ParseError "
+        "ResponseTooLarge ServiceError ServiceNotFound ServiceTimeout ServiceUnavailable "
+        "StreamInterrupted"
     ),
-    "patinox.provider.local.llamacpp": ("LlamaCppProvider",),
-    "patinox.provider.local.lmstudio": ("LMStudioProvider",),
-    "patinox.provider.local.ollama": ("OllamaProvider",),
-    "patinox.provider.local.preflight": ("estimate_tokens",),
-    "patinox.provider.local.service": ("ServiceProvider",),
-    "patinox.provider.local.spec": ("ServiceSpec",),
-    "patinox.provider.local.sync": (
-        "SyncCompletionStream",
-        "SyncLocalProvider",
-        "SyncPullStream",
-    ),
+    "patinox.provider.local.llamacpp": "LlamaCppProvider",
+    "patinox.provider.local.lmstudio": "LMStudioProvider",
+    "patinox.provider.local.ollama": "OllamaProvider",
+    "patinox.provider.local.preflight": "estimate_tokens",
+    "patinox.provider.local.service": "ServiceProvider",
+    "patinox.provider.local.spec": "ServiceSpec",
+    "patinox.provider.local.sync": "SyncCompletionStream SyncLocalProvider SyncPullStream",
     "patinox.provider.local.types": (
-        "Breaker",
-        "LocalService",
-        "Occupancy",
-        "ServiceInfo",
-        "ServiceMetrics",
-        "ServiceStatus",
-        "ServiceType",
+        "Breaker LocalService Occupancy ServiceInfo ServiceMetrics ServiceStatus ServiceType"
     ),
-    "patinox.provider.messages": (
-        "CompletionMessage",
-        "ToolCall",
-    ),
-    "patinox.provider.models": (
-        "ModelCapabilities",
-        "ModelId",
-        "ModelInfo",
-        "QualityTier",
-        "Source",
-        "SpeedTier",
-    ),
+    "patinox.provider.messages": "CompletionMessage ToolCall",
+    "patinox.provider.models": "ModelCapabilities ModelId ModelInfo QualityTier Source SpeedTier",
     "patinox.provider.requests": (
-        "CompletionRequest",
-        "EmbeddingRequest",
-        "GenerationRequest",
-        "TextCompletionRequest",
+        "CompletionRequest EmbeddingRequest GenerationRequest TextCompletionRequest"
     ),
-    "patinox.provider.schema": ("OutputSchema",),
-    "patinox.provider.secret": ("Secret",),
+    "patinox.provider.schema": "OutputSchema",
+    "patinox.provider.secret": "Secret",
     "patinox.provider.service_options": (
-        "LMStudioOptions",
-        "LlamaCppOptions",
-        "OllamaOptions",
-        "ServiceOptions",
+        "LMStudioOptions LlamaCppOptions OllamaOptions ServiceOptions"
     ),
     "patinox.provider.stream": (
-        "AnswerContinued",
-        "LoadProgress",
-        "LogprobsDelta",
-        "ReasoningDelta",
-        "ReasoningImplied",
-        "ResponseFinished",
-        "ResponseStarted",
-        "StreamEvent",
-        "TextDelta",
-        "ToolCallDelta",
+        "AnswerContinued LoadProgress LogprobsDelta ReasoningDelta ReasoningImplied "
+        "ResponseFinished ResponseStarted StreamEvent TextDelta ToolCallDelta"
     ),
-    "patinox.provider.toolloop": (
-        "ToolLoopLimit",
-        "ToolLoopResult",
-        "ToolResult",
-        "ToolStep",
-        "run_tools",
-    ),
-    "patinox.provider.tools": ("Tool",),
+    "patinox.provider.toolloop": "ToolLoopLimit ToolLoopResult ToolResult ToolStep run_tools",
+    "patinox.provider.tools": "Tool",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

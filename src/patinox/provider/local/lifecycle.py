@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import ClassVar
@@ -25,10 +24,9 @@ from patinox.provider.lifecycle import (
     check_context,
     check_keep_alive,
 )
-from patinox.provider.local.catalog import Catalog, Clock
-from patinox.provider.local.config import ServiceConfig
-from patinox.provider.local.dialects.base import Dialect
+from patinox.provider.local.catalog import Clock
 from patinox.provider.local.dialects.faults import is_fault
+from patinox.provider.local.finding import FindingMixin
 from patinox.provider.local.flight import Flights
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.types import ModelId, ModelInfo
@@ -43,23 +41,16 @@ NOTHING_OFFERED: Refusals = dict.fromkeys(
 )
 
 
-class LifecycleMixin(ABC):
+class LifecycleMixin(FindingMixin):
     """The part of a service that gets, loads and removes models."""
 
-    service_type: ClassVar[str]
-    label: ClassVar[str]
     refusals: ClassVar[Refusals] = NOTHING_OFFERED
     # Whether a download goes on although nobody looks at it any more.
     pulls_alone: ClassVar[bool] = False
     # How a wait between two looks at the server is done; replaced in tests.
     pause: Callable[[float], Awaitable[object]] = staticmethod(asyncio.sleep)
 
-    dialect: ClassVar[Dialect]
-
-    id: str
-    config: ServiceConfig
     _clock: Clock
-    _catalog: Catalog
 
     def __init__(self) -> None:
         """Start with nothing under way."""
@@ -253,30 +244,6 @@ class LifecycleMixin(ABC):
             for info in await self._catalog.get(fresh=True)
             if info.loaded
         ]
-
-    # What the service it is part of has.
-
-    @abstractmethod
-    async def locate(self, model: ModelId) -> ModelInfo:
-        """Find the model; raises `ModelNotFound`."""
-
-    @abstractmethod
-    async def resolve(self, model: ModelId) -> ModelInfo:
-        """Find the model; raises `ModelNotFound` or `CloudModelRefused`."""
-
-    @abstractmethod
-    async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:
-        """Find the model, or `None`."""
-
-    @abstractmethod
-    async def send(
-        self, request: HTTPRequest, *, within: float | None = None, phase: str = "listing"
-    ) -> HTTPReply:
-        """Send a request that is answered in one piece, `within` seconds: that limit's `phase`."""
-
-    @abstractmethod
-    def make_discreet(self, error: ProviderError) -> None:
-        """Take out of an error what the server repeats of the key."""
 
     # How it is done.
 

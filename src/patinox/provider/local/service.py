@@ -8,40 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import time
-from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Self
 
-import msgspec
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
-from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, ProviderError
+from patinox.provider.errors import CapabilityNotSupported, ProviderError
 from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.answer import Answer
-from patinox.provider.local.catalog import Catalog, Clock, Names
+from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import Deadlines, ServiceConfig
-from patinox.provider.local.dialects.base import Dialect
-from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
-from patinox.provider.local.errors import ParseError
-from patinox.provider.local.events import Observer, Operation, Server
+from patinox.provider.local.events import Observer, Operation
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.limits import ColdStart, ColdStarts, Gate
-from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.observers import Observers
 from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
-from patinox.provider.local.spec import Survey, Target
 from patinox.provider.local.telling import call_of, told
-from patinox.provider.local.transport import MAX_REPLY, Limit, StreamReply, Transport, in_time
+from patinox.provider.local.transport import Limit, StreamReply, Transport, in_time
 from patinox.provider.local.types import Occupancy
 from patinox.provider.local.vectors import embed
-from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
-from patinox.provider.local.wire.json import decode_entries, decode_leniently
+from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
@@ -49,16 +40,12 @@ from patinox.provider.types import (
     EmbeddingRequest,
     EmbeddingResponse,
     LoadProgress,
-    ModelCapabilities,
     ModelId,
     ModelInfo,
     StreamEvent,
     TextCompletionRequest,
     checked,
 )
-
-S = TypeVar("S", bound=msgspec.Struct)
-T = TypeVar("T")
 
 # How long the end of a body may take after the answer's end, before the connection is closed.
 DRAIN = 0.1
@@ -72,7 +59,6 @@ class ServiceProvider(LifecycleMixin):
         skipped_entries: entries of the server's lists that could not be read, so far.
     """
 
-    dialect: ClassVar[Dialect]
     # What cannot be asked of it, whichever model it has.
     lacks: ClassVar[Lacks] = {}
     # Whether what is too long for the context is cut in silence.
@@ -85,8 +71,6 @@ class ServiceProvider(LifecycleMixin):
     loads_twice: ClassVar[bool] = False
     # An assistant's message at the end is the beginning of the answer.
     prefills: ClassVar[bool] = False
-
-    _names: Names | None = None
 
     @property
     def options_type(self) -> str:
@@ -160,25 +144,7 @@ class ServiceProvider(LifecycleMixin):
         if self._own_transport:
             await self._transport.aclose()
 
-    @property
-    def server(self) -> Server:
-        """Who it is, for observers."""
-        return Server(self.id, self.service_type, self.endpoint.host, self.endpoint.port)
-
-    @property
-    def address(self) -> str:
-        """Where it is, for people."""
-        return str(self.endpoint)
-
     # What a service has to know.
-
-    @abstractmethod
-    async def fetch_models(self) -> list[ModelInfo]:
-        """Ask the server for its models; raises `ProviderError`."""
-
-    def normalize(self, name: str) -> str:
-        """Bring a model's name into the form in which two names of one model are equal."""
-        return name.casefold()
 
     def call_name(self, info: ModelInfo) -> str:
         """Return the name under which the server wants to be asked for the model."""
@@ -192,14 +158,6 @@ class ServiceProvider(LifecycleMixin):
         """Tell whether an answer signed `answered` may come from the model."""
         return self.normalize(answered) in map(self.normalize, (info.id, *info.aliases))
 
-    async def survey(self) -> Survey:
-        """Ask in the cheapest way which models there are and which are loaded."""
-        models = await self._catalog.get(fresh=True)
-        return Survey(
-            models=tuple(info.id for info in models),
-            loaded=tuple(info.id for info in models if info.loaded),
-        )
-
     @property
     def inferred_version(self) -> str | None:
         """The version that can be concluded from what the server has answered so far."""
@@ -211,19 +169,6 @@ class ServiceProvider(LifecycleMixin):
     def name(self) -> str:
         """Its id."""
         return self.id
-
-    async def list_models(self) -> list[ModelInfo]:
-        """List its models, sorted by name; as fresh as `cache_ttl` says."""
-        return sorted(await self._catalog.get(), key=lambda info: info.id)
-
-    async def supports_model(self, model: ModelId | str) -> bool:
-        """Tell whether it has the model; raises `ProviderError` if it cannot be asked."""
-        return self.match(ModelId.parse(model), await self._catalog.get()) is not None
-
-    async def model_capabilities(self, model: ModelId | str) -> ModelCapabilities | None:
-        """Tell what the model can do, or `None` if it is not there."""
-        info = self.match(ModelId.parse(model), await self._catalog.get())
-        return info.capabilities if info else None
 
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
         """Answer in one piece: the fold of the same events that a stream hands out.
@@ -395,155 +340,6 @@ class ServiceProvider(LifecycleMixin):
     async def vectors(self, request: EmbeddingRequest, *, account: Attempt) -> EmbeddingResponse:
         """Turn texts into vectors, as `embed`; how far it came is noted in the `account`."""
         return await embed(self, request, self._clock, account)
-
-    # Finding a model.
-
-    def match(self, model: ModelId, models: Sequence[ModelInfo]) -> ModelInfo | None:
-        """Find the model among `models`: by its exact name, else by a name that means the same."""
-        if model.provider_hint not in {None, self.id, self.service_type}:
-            return None
-        if self._names is None or self._names.models is not models:
-            self._names = Names(models, self.normalize)
-        return self._names.find(model.name)
-
-    async def resolve(self, model: ModelId) -> ModelInfo:
-        """Find the model, asking the server once more if it is not in a list that was kept.
-
-        Raises:
-            ModelNotFound: it is not there; the message has the nearest names.
-            CloudModelRefused: it runs in the cloud and that is not allowed.
-        """
-        return self._allowed(await self.locate(model))
-
-    def _allowed(self, info: ModelInfo) -> ModelInfo:
-        if info.remote and not self.config.allow_cloud:
-            raise CloudModelRefused(
-                f"{info.id!r} runs in the cloud, although {self.label} lists it.",
-                hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
-            )
-        return info
-
-    async def resolve_in_time(self, model: ModelId, within: float, phase: str) -> ModelInfo:
-        """Find the model as `resolve` does, `within` seconds if the server is to be asked."""
-        models = self.list_at_hand
-        info = None if models is None else self.among(models, model)
-        if info is not None:
-            return self._allowed(info)
-        return await in_time(self.resolve(model), within, phase, self.label)
-
-    async def locate(self, model: ModelId) -> ModelInfo:
-        """Find the model as `resolve` does, wherever it runs; raises `ModelNotFound`."""
-        info = await self.find(model) or await self.find(model, fresh=True)
-        if info is None:
-            models = await self._catalog.get()
-            raise model_not_found(model, models, where=self.label, service=self.id)
-        return info
-
-    async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:
-        """Find the model in the list that is kept, or in a `fresh` one."""
-        return self.among(await self._catalog.get(fresh=fresh), model)
-
-    @property
-    def list_at_hand(self) -> Sequence[ModelInfo] | None:
-        """Its list of models, if that is so young that it need not be asked."""
-        return self._catalog.at_hand
-
-    def among(self, models: Sequence[ModelInfo], model: ModelId) -> ModelInfo | None:
-        """Find the model among those it has listed and those it has without listing them."""
-        return self.match(model, models) or self.unlisted(model)
-
-    def unlisted(self, model: ModelId) -> ModelInfo | None:  # noqa: ARG002  for subclasses
-        """Describe a model that the server knows without listing it; usually there is none."""
-        return None
-
-    # Talking.
-
-    def target(
-        self,
-        info: ModelInfo,  # noqa: ARG002  likewise
-        *,
-        within: float | None = None,  # noqa: ARG002
-        phase: str = "first_token",  # noqa: ARG002
-    ) -> AbstractAsyncContextManager[Target]:
-        """Give the address that answers for this model, as long as it is needed.
-
-        Where it has to be waited for, that takes `within` seconds at most: that limit's `phase`.
-        """
-        return contextlib.nullcontext(Target(endpoint=self.endpoint, api_key=self.config.api_key))
-
-    async def send(
-        self,
-        request: HTTPRequest,
-        *,
-        within: float | None = None,
-        phase: str = "listing",
-        target: Target | None = None,
-        budget: int = MAX_REPLY,
-    ) -> HTTPReply:
-        """Send a request that is answered in one piece, `within` seconds: that limit's `phase`.
-
-        The reply may have `budget` bytes.
-        """
-        target = target or Target(endpoint=self.endpoint, api_key=self.config.api_key)
-        return await self._transport.send(
-            target.endpoint,
-            request,
-            within=self.config.deadlines.listing if within is None else within,
-            phase=phase,
-            connect=self._connect(target.endpoint),
-            api_key=target.api_key,
-            budget=budget,
-        )
-
-    async def ask(self, request: HTTPRequest, kind: type[S]) -> S:
-        """Send a request and decode the reply as `kind`.
-
-        Raises:
-            ProviderError: what the server's error means, or `ParseError`.
-        """
-        what = self._reply_to(request)
-        reply = await self.send(request)
-        try:
-            return self.read(reply, lambda good: decode_leniently(good.body, kind, what=what))
-        except ProviderError as error:
-            self.make_discreet(error)
-            raise
-
-    def entries(
-        self, request: HTTPRequest, items: Sequence[msgspec.Raw], kind: type[S], *, at: str
-    ) -> list[S]:
-        """Decode the good ones of the entries that came for `request`, at the path `at`.
-
-        Raises:
-            ParseError: all of them are bad.
-        """
-        good = decode_entries(items, kind, what=self._reply_to(request), at=at)
-        self.skipped_entries += len(items) - len(good)
-        return good
-
-    def _reply_to(self, request: HTTPRequest) -> str:
-        return f"The reply of {self.label} to {request.method} {request.path}"
-
-    def make_discreet(self, error: ProviderError, said: Iterable[str] = ()) -> None:
-        """Take out of an error what the server repeats of the key and of the request."""
-        key = self.config.api_key.reveal() if self.config.api_key else ""
-        error.message = discreet(error.message, key=key, said=said)
-        error.args = (error.message,)
-
-    def read(self, reply: HTTPReply, parse: Callable[[HTTPReply], T]) -> T:
-        """Parse a reply; one that says it went well may still be an error (LM Studio)."""
-        if not reply.ok:
-            raise self.dialect.classify(reply)
-        try:
-            return parse(reply)
-        except ParseError:
-            if is_fault(reply.body):
-                raise self.dialect.classify(reply) from None
-            raise
-
-    def _connect(self, endpoint: Endpoint) -> float:
-        deadlines = self.config.deadlines
-        return deadlines.connect if endpoint.is_loopback else deadlines.connect_remote
 
 
 def _progress(info: ModelInfo, fraction: float | None, answer: Answer) -> LoadProgress:

@@ -1,25 +1,16 @@
 """The blocking face of `LocalProvider`: the same names without `await`, on a loop in a thread.
 
-Nothing is written twice: every method hands its arguments to the asynchronous one. The thread is
-started by the first provider in use and stopped by the last; a provider that is never left ends
-with the process. After a fork the child has no such thread: it starts one for providers of its own.
+Nothing is written twice: every method hands its arguments to the asynchronous one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import os
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar, TypeVarTuple, Unpack
-
-import anyio
-from anyio.from_thread import BlockingPortal
+from typing import Generic, Protocol, Self, TypeVar, Unpack
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults, RequestFields
@@ -28,6 +19,7 @@ from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.events import Observer
 from patinox.provider.local.lmstudio import LMStudioProvider
+from patinox.provider.local.loopthread import LoopThread, forbid_running_loop, loop_thread
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.types import Occupancy, ServiceInfo
 from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools
@@ -43,86 +35,7 @@ from patinox.provider.types import (
     TextCompletionRequest,
 )
 
-T = TypeVar("T")
 E_co = TypeVar("E_co", covariant=True)
-Ts = TypeVarTuple("Ts")
-
-
-class _LoopThread:
-    """An event loop in a thread of this process, there for as long as somebody is in it.
-
-    A portal of `anyio.from_thread.start_blocking_portal` would be stopped by the collector at the
-    interpreter's end or in a forked child, and wait for ever for a thread that is not there.
-    """
-
-    _thread: threading.Thread
-    _portal: BlockingPortal
-
-    def __init__(self) -> None:
-        """Start nothing yet."""
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._users = 0
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it was started by this process, not by the one that this was forked from."""
-        return self._pid == os.getpid()
-
-    def __enter__(self) -> Self:
-        """Start the thread if nobody is in it."""
-        with self._lock:
-            if not self._users:
-                started = Future[BlockingPortal]()
-                self._thread = threading.Thread(
-                    target=_run, args=(started,), name="patinox", daemon=True
-                )
-                self._thread.start()
-                self._portal = started.result()
-            self._users += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop the thread if nobody else is in it."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._portal.call(self._portal.stop, True)  # noqa: FBT003  streams still open too
-                self._thread.join()
-
-    def call(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
-        """Wait for a call in the thread."""
-        return self._here.call(function, *arguments)
-
-    def wrap(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Enter and leave in one task of the thread."""
-        return self._here.wrap_async_context_manager(manager)
-
-    @property
-    def _here(self) -> BlockingPortal:
-        if not self.is_ours:
-            msg = "This provider was opened before a fork; make another in the child process."
-            raise RuntimeError(msg)
-        return self._portal
-
-
-# By process: a fork takes over the object, and perhaps a lock that is held, but not the thread.
-_LOOP_THREADS: dict[int, _LoopThread] = {}
-
-
-def _run(started: Future[BlockingPortal]) -> None:
-    try:
-        anyio.run(_serve, started)
-    except Exception as error:
-        if started.done():
-            raise
-        started.set_exception(error)  # there is no loop, perhaps for want of a file descriptor
-
-
-async def _serve(started: Future[BlockingPortal]) -> None:
-    async with BlockingPortal() as portal:
-        started.set_result(portal)
-        await portal.sleep_until_stopped()
 
 
 class _AsyncStream(Protocol[E_co]):
@@ -144,7 +57,7 @@ class _AsyncStream(Protocol[E_co]):
 class _SyncStream(Generic[E_co]):
     """Something that comes piece by piece; entered, stepped and left in the loop's thread."""
 
-    def __init__(self, thread: _LoopThread, stream: _AsyncStream[E_co]) -> None:
+    def __init__(self, thread: LoopThread, stream: _AsyncStream[E_co]) -> None:
         self._thread = thread
         self._pieces = stream
         self._entered: AbstractContextManager[object] | None = None
@@ -180,7 +93,7 @@ class _SyncStream(Generic[E_co]):
 class SyncCompletionStream(_SyncStream[StreamEvent]):
     """An answer as it comes; use it as a context manager, so that leaving early hangs up."""
 
-    def __init__(self, thread: _LoopThread, stream: CompletionStream) -> None:
+    def __init__(self, thread: LoopThread, stream: CompletionStream) -> None:
         """Keep the stream; nothing is sent before the first event is asked for."""
         super().__init__(thread, stream)
         self._stream = stream
@@ -213,7 +126,7 @@ class SyncCompletionStream(_SyncStream[StreamEvent]):
 class SyncPullStream(_SyncStream[PullProgress]):
     """A download as it goes on; use it as a context manager, so that leaving early ends it."""
 
-    def __init__(self, thread: _LoopThread, stream: PullStream) -> None:
+    def __init__(self, thread: LoopThread, stream: PullStream) -> None:
         """Keep the download; nothing is sent before the first progress is asked for."""
         super().__init__(thread, stream)
         self._stream = stream
@@ -243,7 +156,7 @@ class SyncLocalProvider:
         """Make it without any I/O; see `LocalProvider`. Observers are called in its thread."""
         self._provider = LocalProvider(config, observers=observers)
         self._stack = ExitStack()
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
 
     def __repr__(self) -> str:
         """Tell how many services there are and how they are."""
@@ -251,13 +164,12 @@ class SyncLocalProvider:
 
     def __enter__(self) -> Self:
         """Find what is running; see `LocalProvider.__aenter__`."""
-        _forbid_running_loop()
+        forbid_running_loop()
         if self._thread is not None:
             msg = "This provider is entered already; leave it first, or make another."
             raise RuntimeError(msg)
         with ExitStack() as stack:
-            own = _LOOP_THREADS.setdefault(os.getpid(), _LoopThread())
-            thread = stack.enter_context(own)
+            thread = stack.enter_context(loop_thread())
             stack.enter_context(thread.wrap(self._provider))
             self._stack = stack.pop_all()
         self._thread = thread
@@ -288,8 +200,8 @@ class SyncLocalProvider:
         return self._provider.request(**fields)
 
     @property
-    def _running(self) -> _LoopThread:
-        _forbid_running_loop()
+    def _running(self) -> LoopThread:
+        forbid_running_loop()
         if self._thread is None:
             msg = "Write `with SyncLocalProvider() as local:` and use it inside."
             raise RuntimeError(msg)
@@ -425,17 +337,3 @@ class SyncLocalProvider:
     def default_model(self) -> tuple[ModelInfo, str]:
         """Choose the model to use where none is named, and say why."""
         return self._running.call(self._provider.default_model)
-
-
-def _forbid_running_loop() -> None:
-    """A blocking call inside a running loop would stop everything else in it.
-
-    Raises:
-        RuntimeError: there is a running loop.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    msg = "This blocks the running event loop; write `async with LocalProvider() as local:` there."
-    raise RuntimeError(msg)

@@ -1,0 +1,117 @@
+"""An event loop in a thread of its own, for code that blocks.
+
+The thread is started by the first who is in it and stopped by the last; what is never left ends
+with the process. After a fork the child has no such thread: it starts one of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Self, TypeVar, TypeVarTuple
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class LoopThread:
+    """An event loop in a thread of this process, there for as long as somebody is in it.
+
+    A portal of `anyio.from_thread.start_blocking_portal` would be stopped by the collector at the
+    interpreter's end or in a forked child, and wait for ever for a thread that is not there.
+    """
+
+    _thread: threading.Thread
+    _portal: BlockingPortal
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._users = 0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was started by this process, not by the one that this was forked from."""
+        return self._pid == os.getpid()
+
+    def __enter__(self) -> Self:
+        """Start the thread if nobody is in it."""
+        with self._lock:
+            if not self._users:
+                started = Future[BlockingPortal]()
+                self._thread = threading.Thread(
+                    target=_run, args=(started,), name="patinox", daemon=True
+                )
+                self._thread.start()
+                self._portal = started.result()
+            self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the thread if nobody else is in it."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._portal.call(self._portal.stop, True)  # noqa: FBT003  streams still open too
+                self._thread.join()
+
+    def call(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
+        """Wait for a call in the thread."""
+        return self._here.call(function, *arguments)
+
+    def wrap(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Enter and leave in one task of the thread."""
+        return self._here.wrap_async_context_manager(manager)
+
+    @property
+    def _here(self) -> BlockingPortal:
+        if not self.is_ours:
+            msg = "This provider was opened before a fork; make another in the child process."
+            raise RuntimeError(msg)
+        return self._portal
+
+
+# By process: a fork takes over the object, and perhaps a lock that is held, but not the thread.
+_LOOP_THREADS: dict[int, LoopThread] = {}
+
+
+def loop_thread() -> LoopThread:
+    """Return the one of this process."""
+    return _LOOP_THREADS.setdefault(os.getpid(), LoopThread())
+
+
+def _run(started: Future[BlockingPortal]) -> None:
+    try:
+        anyio.run(_serve, started)
+    except Exception as error:
+        if started.done():
+            raise
+        started.set_exception(error)  # there is no loop, perhaps for want of a file descriptor
+
+
+async def _serve(started: Future[BlockingPortal]) -> None:
+    async with BlockingPortal() as portal:
+        started.set_result(portal)
+        await portal.sleep_until_stopped()
+
+
+def forbid_running_loop() -> None:
+    """A blocking call inside a running loop would stop everything else in it.
+
+    Raises:
+        RuntimeError: there is a running loop.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    msg = "This blocks the running event loop; write `async with LocalProvider() as local:` there."
+    raise RuntimeError(msg)
