@@ -95,7 +95,7 @@ def test_everything_works_where_nothing_is_async(
         assert told is not None
         assert told.supports_thinking
         found, why = local.default_model()
-        assert (found.id, why) == ("llama3.2:3b", "the smallest chat model")
+        assert (found.id, why) == ("llama3.2:3b", "in memory")
         local.refresh_services()
         service = local.get_service_info("ollama")
         assert (service,) == local.services
