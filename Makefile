@@ -27,12 +27,12 @@ run: $(READY) ## show the servers on this machine and ask one a question
 	$(BIN)/patinox status
 	$(BIN)/patinox chat "Hello! What is 3 + 4?"
 
-test: lint types coverage ## everything that CI checks
+test: lint types coverage ## everything that CI checks, in ten minutes
 
 check: lint types unit ## the inner loop, under two minutes
 
-unit: $(READY) ## the tests alone, without coverage
-	$(BIN)/pytest --numprocesses auto --quiet
+unit: $(READY) ## the tests but for the slow ones, without coverage
+	$(BIN)/pytest --numprocesses auto --quiet -m "not slow"
 
 lint: $(READY) ## style and layout
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """What holds for every test: nothing of this machine gets in, nothing of the test stays behind."""
 
 import asyncio
+import gc
 import inspect
 import os
 import sys
@@ -10,9 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PACKAGE = str(Path(__file__).parent.parent / "src" / "patinox")
-SECONDS_TO_CLOSE = 1.0
+SECONDS_TO_CLOSE = 10.0  # of a busy machine
 
 OURS = ("OLLAMA_", "LMSTUDIO_", "LM_", "LOCAL_", "LLAMACPP_", "PATINOX_")
 OURS_BY_ENDING = ("_API_KEY", "_PROXY")
@@ -47,6 +49,18 @@ def _audit(event: str, _args: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_audit)
+
+# How long an example takes says more of the machine's load than of the code.
+settings.register_profile(
+    "any load", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any load")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the tests themselves: a second of it would stop a loop."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -98,10 +98,12 @@ def test_importing_patinox_does_nothing_but_import() -> None:
         "import aiohttp.web",
     ],
 )
+@pytest.mark.slow
 def test_the_watch_on_imports_sees(statement: str) -> None:
     assert run_python("-c", WATCHED_IMPORT.format(statement=statement))
 
 
+@pytest.mark.slow
 def test_importing_patinox_costs_at_most_half_of_importing_the_ollama_client() -> None:
     code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
     rounds = [
@@ -112,6 +114,7 @@ def test_importing_patinox_costs_at_most_half_of_importing_the_ollama_client() -
     assert ours <= theirs / 2
 
 
+@pytest.mark.slow
 def test_the_version_is_printed_within_150_ms_of_a_bare_start() -> None:
     patinox_program = shutil.which("patinox", path=Path(sys.executable).parent)
     assert patinox_program

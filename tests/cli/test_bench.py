@@ -214,6 +214,7 @@ def _fonts(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.usefixtures("ollama", "_fonts")
+@pytest.mark.slow
 def test_a_picture_is_drawn_on_white(run: Run, tmp_path: Path) -> None:
     result = run("bench", "qwen3:4b", *BRIEF, "--plot", "picture.png")
     assert result.code == 0
@@ -227,6 +228,7 @@ def test_a_picture_is_drawn_on_white(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ollama", "_fonts")
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_written_is_told_after_the_results(run: Run) -> None:
     Path("picture.png").mkdir()
     result = run("bench", "qwen3:4b", *BRIEF, "--plot", "picture.png")
@@ -241,6 +243,7 @@ def result_named(model: str, **measured: Any) -> Result:  # noqa: ANN401 - field
 
 
 @pytest.mark.usefixtures("_fonts")
+@pytest.mark.slow
 def test_a_picture_names_what_it_shows_and_says_what_nobody_told(tmp_path: Path) -> None:
     file = tmp_path / "picture.svg"
     results = [

@@ -26,6 +26,8 @@ import select
 import struct
 import termios
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30.0  # for what takes a few at most
 # Ctrl-C may be ignored by whoever started the tests, and a terminal has to be taken over.
 START = """

@@ -87,6 +87,7 @@ def test_each_example_has_its_output_here() -> None:
 
 
 @pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.slow
 def test_an_example_runs_without_arguments(
     name: str, servers: Mapping[str, str], fixture_plugin: list[str]
 ) -> None:

@@ -126,6 +126,7 @@ def test_each_block_of_the_guide_works_as_written(
     assert printed.strip()
 
 
+@pytest.mark.slow
 def test_the_tests_in_the_guide_pass(tmp_path: Path, fixture_plugin: list[str]) -> None:
     (source,) = (code for place, code in python(GUIDE).items() if "Testing" in place)
     (tmp_path / "test_mine.py").write_text(source, encoding="utf-8")

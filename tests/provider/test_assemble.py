@@ -93,7 +93,7 @@ def test_an_event_of_a_new_kind_changes_nothing() -> None:
     assert fold(TextDelta("a"), StreamEvent()) == fold(TextDelta("a"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=4)))
 def test_where_the_text_was_cut_does_not_matter(parts: list[str]) -> None:
     assert fold(*map(TextDelta, parts)) == fold(TextDelta("".join(parts)))

@@ -18,7 +18,7 @@ MATRIX = EmbeddingMatrix.from_rows(ROWS)
 FLOATS = st.floats(width=32, allow_nan=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(FLOATS, min_size=width, max_size=width), max_size=4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patinox.provider.errors import ConfigurationError, InvalidRequest
@@ -210,7 +210,6 @@ def test_a_server_that_takes_neither_png_nor_jpeg_is_told(taken: list[str], told
         Image.of(SMALL["WEBP"]).as_one_of(taken)
 
 
-@settings(deadline=None)  # the first of a kind loads its decoder
 @given(st.sampled_from(["WEBP", "GIF", "BMP"]), st.data())
 def test_damaged_bytes_are_a_picture_or_a_typed_error(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(SMALL[kind])

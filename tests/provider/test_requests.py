@@ -223,7 +223,7 @@ ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size
 FIELDS = st.sampled_from(GenerationRequest.__struct_fields__)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(FIELDS, ANY | st.lists(ANY, max_size=2), max_size=4))
 def test_any_fields_make_a_request_or_an_error_of_ours(fields: dict[str, Any]) -> None:
     try:

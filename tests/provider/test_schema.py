@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patinox.provider.errors import ConfigurationError, InvalidRequest, StructuredOutputError
@@ -333,7 +333,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)  # schemas are checked against that of schemas
 @given(json_values, st.sampled_from(["", " \n", "```json\n", "```\n"]))
 def test_every_json_value_comes_back_through_the_widest_schema(value: object, before: str) -> None:
     after = "\n```" if before.startswith("`") else before
@@ -342,7 +341,6 @@ def test_every_json_value_comes_back_through_the_widest_schema(value: object, be
     assert OutputSchema.of(Any).parse(text) == value
 
 
-@settings(deadline=None)  # schemas are checked against that of schemas
 @given(st.text())
 def test_any_text_is_an_answer_or_a_typed_error(text: str) -> None:
     for kind in (Car, Plane, {"type": "object"}):

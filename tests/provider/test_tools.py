@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patinox.provider.errors import InvalidRequest, ToolCallInvalid
@@ -474,7 +474,6 @@ names = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
 )
 
 
-@settings(deadline=None)  # functions are compiled
 @given(st.data(), st.dictionaries(names, kinds, max_size=4), st.sampled_from(["", " = None"]))
 def test_the_arguments_of_any_signature_arrive_as_they_were_sent(
     data: st.DataObject, signature: dict[str, Any], default: str

@@ -79,7 +79,7 @@ def test_a_name_that_is_no_text_is_refused(text: Any) -> None:  # noqa: ANN401
 PART = st.text("ab:/@. é", min_size=1).map(str.strip).filter(bool)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(PART, st.none() | PART.filter(lambda hint: "::" not in f"{hint}:"))
 def test_what_is_printed_is_read_back(name: str, hint: str | None) -> None:
     if hint is None and "::" in name:

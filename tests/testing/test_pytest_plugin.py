@@ -25,6 +25,7 @@ def test_blocking(ollama_emulator, lmstudio_emulator, llamacpp_emulator):
 """
 
 
+@pytest.mark.slow
 def test_the_fixtures_work_in_a_project_of_a_user(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(PLUGIN_TEST)
     found = any(point.name == "patinox" for point in entry_points(group="pytest11"))

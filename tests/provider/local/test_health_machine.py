@@ -188,4 +188,4 @@ def without_trial(info: ServiceInfo) -> ServiceInfo:
 
 
 TestHealth = HealthMachine.TestCase
-TestHealth.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestHealth.settings = settings(max_examples=150, stateful_step_count=40)

@@ -201,7 +201,7 @@ class LineMachine(RuleBasedStateMachine):
 
 
 TestLine = LineMachine.TestCase
-TestLine.settings = settings(max_examples=100, deadline=None)
+TestLine.settings = settings(max_examples=100)
 
 
 class GateMachine(RuleBasedStateMachine):
@@ -251,7 +251,7 @@ class GateMachine(RuleBasedStateMachine):
 
 
 TestGate = GateMachine.TestCase
-TestGate.settings = settings(max_examples=60, deadline=None)
+TestGate.settings = settings(max_examples=60)
 
 
 # Repeated attempts.

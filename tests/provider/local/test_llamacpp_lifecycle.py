@@ -8,6 +8,7 @@ import pytest
 
 from patinox.provider.errors import CapabilityNotSupported, InvalidRequest
 from patinox.provider.lifecycle import LoadedModel, Operation, RunningModel
+from patinox.provider.local.config import Deadlines, ServiceConfig
 from patinox.provider.local.errors import (
     ModelNotFound,
     ModelNotLoaded,
@@ -22,6 +23,7 @@ from patinox.testing import EmulatedServer, Exchange, LlamaCppEmulator, LlamaCpp
 OWL = LlamaCppModel(id="acme/owl-GGUF:Q4_K_M", aliases=("owl",), context_length=8192)
 WREN = LlamaCppModel(id="wren", loaded=True)
 BAD = LlamaCppModel(id="bad", exit_code=9)
+IMPATIENT = ServiceConfig(deadlines=Deadlines(first_token=3.0))
 
 
 def orders(server: EmulatedServer) -> list[tuple[str, Any]]:
@@ -134,7 +136,7 @@ async def test_a_load_that_makes_no_progress_is_given_up(
 ) -> None:
     async with (
         LlamaCppEmulator([OWL], load_seconds=1.0) as server,
-        LlamaCppProvider(server.url, clock=clock) as llama,
+        LlamaCppProvider(server.url, IMPATIENT, clock=clock) as llama,
     ):
 
         async def stuck(exchange: Exchange) -> bool:
@@ -147,7 +149,7 @@ async def test_a_load_that_makes_no_progress_is_given_up(
         llama.pause = passing
         with pytest.raises(ServiceTimeout, match="stays unloaded") as caught:
             await llama.ensure_loaded("owl")
-    assert (caught.value.phase, caught.value.seconds) == ("first_token", 300.0)
+    assert (caught.value.phase, caught.value.seconds) == ("first_token", 3.0)
 
 
 async def test_a_load_with_progress_may_take_longer_than_that(

@@ -128,7 +128,7 @@ def test_tools_are_a_part_of_the_prompt_if_they_are_offered() -> None:
     assert estimate_tokens(unused) == plain
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_a_longer_prompt_is_never_estimated_shorter(head: str, tail: str) -> None:
     longer = estimate_tokens(CompletionRequest("m", head + tail))

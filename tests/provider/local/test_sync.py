@@ -219,6 +219,7 @@ def test_a_wrong_setting_leaves_no_thread(config_for: ConfigFor) -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_a_program_of_its_own_may_use_both(
     blocking_ollama: OllamaEmulator, config_for: ConfigFor
 ) -> None:
@@ -249,6 +250,7 @@ def run(program: str, server: OllamaEmulator) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_a_program_that_never_leaves_ends_all_the_same(blocking_ollama: OllamaEmulator) -> None:
     program = """
 local = SyncLocalProvider(config).__enter__()
@@ -259,6 +261,7 @@ print(next(stream).text, len(local.list_models()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.slow
 def test_after_a_fork_the_child_has_providers_of_its_own(blocking_ollama: OllamaEmulator) -> None:
     program = """
 import warnings

@@ -239,7 +239,7 @@ MUTATIONS = st.lists(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(sorted(ALL)), MUTATIONS, st.lists(st.integers(0, 2**16), max_size=5))
 def test_any_bytes_give_events_or_an_error_of_ours(
     name: str, mutations: list[tuple[int, int, bytes]], places: list[int]
@@ -269,7 +269,7 @@ def pieces(text: str) -> list[str]:
     return [text[:2], text[2:5], text[5:]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXT, TEXT, CALLS, COUNT, COUNT)
 def test_the_fold_of_an_ollama_stream_is_the_whole_reply(
     text: str,
@@ -296,7 +296,7 @@ def test_the_fold_of_an_ollama_stream_is_the_whole_reply(
     assert [json.loads(call.arguments) for call in folded.tool_calls] == [a for _, _, a in calls]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXT, TEXT, CALLS, COUNT, st.sampled_from(["reasoning", "reasoning_content"]))
 def test_the_fold_of_an_openai_stream_is_the_whole_reply(
     text: str,
@@ -448,7 +448,7 @@ EMBEDDED = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([OLLAMA, OPENAI]), EMBEDDED.map(json.dumps).map(str.encode) | st.binary())
 def test_any_reply_gives_vectors_or_an_error_of_ours(dialect: Dialect, body: bytes) -> None:
     reply = HTTPReply(status=200, headers={}, body=body)

@@ -727,7 +727,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.binary(max_size=40) | JSON.map(json.dumps).map(str.encode),
     st.sampled_from([200, 302, 400, 404, 500, 599, 999]),

@@ -137,7 +137,7 @@ TEXTS = st.lists(TAGS, max_size=8).map("".join)
 WHOLE_TAGS = st.lists(st.sampled_from(["<think>", "</think>", " ", "\n", "a"]), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, st.lists(st.integers(0, 40), max_size=6), st.sampled_from([True, False, None]))
 def test_where_the_text_is_cut_does_not_matter(
     text: str,
@@ -150,7 +150,7 @@ def test_where_the_text_is_cut_does_not_matter(
     assert fold(*text, thinks=thinks) == fold(text, thinks=thinks)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WHOLE_TAGS.map("".join), st.sampled_from([True, False, None]))
 def test_nothing_is_lost_but_tags_and_blanks_around_them(
     text: str,

@@ -44,7 +44,7 @@ def test_only_a_line_feed_ends_a_line(data: bytes, expected: list[bytes]) -> Non
         assert lines([data[:cut], data[cut:]]) == (expected, "")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.text("ab\n\r", max_size=6).map(str.encode), max_size=8),
     st.integers(min_value=0, max_value=8),

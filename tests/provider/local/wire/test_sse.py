@@ -84,7 +84,7 @@ FRAGMENT = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(FRAGMENT, max_size=14), st.data())
 def test_where_the_bytes_are_cut_does_not_matter(parts: list[bytes], draw: st.DataObject) -> None:
     whole = b"".join(parts)
