@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
 
 import patinox
 
@@ -61,6 +62,27 @@ def test_the_lock_holds_all_that_the_project_asks_for() -> None:
         asked += [entry for entry in group if isinstance(entry, str)]
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in asked} - {"patinox"}
     assert names <= set(re.findall(r"^([\w-]+)==", LOCK, flags=re.MULTILINE)), "scripts/lock"
+
+
+def test_without_extras_14_packages_and_15_mib_are_installed(wheel: ZipFile) -> None:
+    names = needed("patinox", set())
+    files = [distribution(name).files or () for name in names - {"patinox"}]
+    installed = [Path(str(file.locate())) for each in files for file in each]
+    size = sum(path.stat().st_size for path in installed if path.exists() and path.suffix != ".pyc")
+    size += sum(entry.file_size for entry in wheel.infolist())
+    assert len(names) <= 14
+    assert size <= 15 * 2**20
+
+
+def needed(name: str, found: set[str]) -> set[str]:
+    """Add a package and those it needs to those found."""
+    found.add(name)
+    for line in distribution(name).requires or ():
+        requirement = Requirement(line)
+        asked = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if asked and (other := requirement.name.lower().replace("_", "-")) not in found:
+            needed(other, found)
+    return found
 
 
 WATCHED_IMPORT = """
