@@ -6,6 +6,7 @@ The server answers, not we; the relay passes requests and replies on, whole or c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ class LlamaCppRelay(EmulatedServer):
     """A relay in front of a running llama.cpp server at `target`; it asks with `api_key`."""
 
     name: ClassVar[str] = "llamacpp"
+    default_headers: Mapping[str, str] = {"Server": "llama.cpp"}
 
     def __init__(self, target: str, *, api_key: str | None = None) -> None:
         super().__init__()

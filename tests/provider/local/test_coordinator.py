@@ -148,7 +148,7 @@ BEFORE: dict[str, tuple[Callable[[Exchange], Awaitable[None]], type[ProviderErro
     "model gone": (refuses(404, b'{"error":"model \'x\' not found"}'), ModelNotFound, "not found"),
     "reset": (resets, ServiceUnavailable, "closed the connection"),
     "error first": (says(ERROR), ServiceError, "unexpected EOF"),
-    "nothing": (says(), StreamInterrupted, "is empty"),
+    "nothing": (says(), ParseError, "is empty"),
     "broken off in the first line": (says(FIRST[:40]), StreamInterrupted, "broke off"),
     "an empty message and no more": (
         says(FIRST.replace(b"One ", b"")),

@@ -33,6 +33,7 @@ from patinox.testing import (
     LMStudioEmulator,
     LMStudioModel,
     LMStudioToolCall,
+    OllamaEmulator,
 )
 from patinox.testing.lmstudio import MODEL_CRASHED
 
@@ -129,6 +130,12 @@ async def test_a_list_without_facts_leaves_names_and_marks_them() -> None:
     assert abilities(models[QWEN]) == (None,) * 5
     assert models[QWEN].loaded is None
     assert models[QWEN].sources == {}
+
+
+async def test_a_server_that_took_the_port_is_not_listed_as_lm_studio() -> None:
+    async with OllamaEmulator() as server:
+        with pytest.raises(ParseError, match=r"not LM Studio any more: .* belong to 'library'"):
+            await listed(server)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -348,12 +355,12 @@ async def test_an_answer_that_breaks_off_keeps_its_text(
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b"", (StreamInterrupted,)),
+        (b"", (ParseError,)),
         (b'{"error":"Unexpected endpoint or method. (POST /v1/chat/completions)"}', (ParseError,)),
         (b'{"error":{"message":"No models loaded.","code":null}}', (ModelNotLoaded,)),
         (b'data: {"error":"The model has crashed"}\n\n', (ServiceError, ParseError)),
         (b"data: {\n\n", (ParseError,)),
-        (b"data: [DONE]\n\n", (StreamInterrupted,)),
+        (b"data: [DONE]\n\n", (ParseError,)),
         (b'{"choices":[{"index":"zero"}]}', (ParseError,)),
     ],
     ids=["empty", "no route", "no model", "crash", "spliced", "only the marker", "no contract"],

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -419,6 +420,25 @@ async def test_a_head_that_trickles_is_not_waited_for(
             await fetch(url, within=20.0)
         assert (caught.value.phase, caught.value.seconds) == ("headers", 10.0)
         assert caught.value.retryable
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_trusted() -> None:
+    """The key in the file beside this one guards nothing: it was made for this test."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(Path(__file__).with_name("self_signed.pem"))
+    asked = 0
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ServiceUnavailable, match="could not be trusted") as caught:
+            await fetch(f"https://127.0.0.1:{port}", api_key=Secret("k-1"))
+    assert caught.value.hint == "Check the scheme, http or https."
+    assert asked == 0
 
 
 async def test_a_port_that_speaks_tls_is_told_with_what_to_write(raw_server: Serve) -> None:

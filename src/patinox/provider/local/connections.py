@@ -149,12 +149,8 @@ def open_session(
 
     Without `keep` each request has a connection of its own. Nothing of the environment is used.
     """
-    connector = aiohttp.TCPConnector(
-        limit=0,
-        limit_per_host=pool_size,
-        resolver=_Resolver(),
-        **({"keepalive_timeout": KEEP_ALIVE} if keep else {"force_close": True}),
-    )
+    pool = partial(aiohttp.TCPConnector, limit=0, limit_per_host=pool_size, resolver=_Resolver())
+    connector = pool(keepalive_timeout=KEEP_ALIVE) if keep else pool(force_close=True)
     # The client has no public place for a handler of one's own; the fault table shows it in use.
     connector._factory = partial(  # type: ignore[assignment] # noqa: SLF001
         GuardedHandler, asyncio.get_running_loop(), head_seconds=head_seconds
@@ -169,5 +165,5 @@ def open_session(
         max_headers=MAX_FIELDS,
     )
     # The client would repeat a DELETE too; what may be repeated is decided in `transport`.
-    session._retry_connection = False  # noqa: SLF001
+    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     return session

@@ -81,7 +81,7 @@ class LlamaCppProvider(LlamaCppLifecycle):
 
     async def _embeds(self) -> bool | None:
         """Ask for vectors of nothing: refused for the empty text, or for lacking the switch."""
-        reply = await self.send(json_request("POST", "/v1/embeddings", {"input": ""}))
+        reply = await self.send(json_request("POST", "/v1/embeddings", {"input": ""}, pure=True))
         if reply.ok:
             return True
         error = self.dialect.classify(reply)

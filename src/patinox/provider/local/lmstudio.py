@@ -42,6 +42,8 @@ RULES: tuple[Rule, ...] = (
 )
 _OLD = HTTPRequest(path="/api/v0/models")
 _COMPATIBLE = HTTPRequest(path="/v1/models")
+# To whom `/v1/models` says that models belong: Ollama, llama.cpp, llama-swap, koboldcpp, vLLM.
+_OTHERS = ("library", "llamacpp", "llama-swap", "koboldcpp", "vllm")
 _INSTANCE = re.compile(r":[0-9]+$")
 
 
@@ -49,6 +51,7 @@ class _OldModel(msgspec.Struct):
     """An entry of `/api/v0/models`, LM Studio 0.3.6 and later."""
 
     id: Name
+    owned_by: str | None = None
     type: str | None = None
     publisher: str | None = None
     arch: str | None = None
@@ -127,13 +130,19 @@ class LMStudioProvider(LMStudioLifecycle):
         return [self._from_old(model) for model in await self._data(_OLD)]
 
     async def _compatible(self) -> list[ModelInfo]:
+        models = await self._data(_COMPATIBLE)
+        # Others have this route too: one of them may have taken the port since LM Studio was there.
+        whose = next((model.owned_by for model in models if model.owned_by in _OTHERS), None)
+        if whose is not None:
+            msg = f"{self.endpoint} is not {self.label} any more: its models belong to {whose!r}."
+            raise ParseError(msg)
         return [
             ModelInfo(
                 id=model.id,
                 service=self.id,
                 capabilities=capabilities(model.id, {}, source=Source.SERVER),
             )
-            for model in await self._data(_COMPATIBLE)
+            for model in models
         ]
 
     async def _data(self, request: HTTPRequest) -> list[_OldModel]:

@@ -15,7 +15,6 @@ from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.registry import services
 from patinox.provider.local.routing import Candidate, Choice, plan
 from patinox.provider.local.transport import in_time
-from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.watch import Known
 from patinox.provider.types import ModelId, ModelInfo
 
@@ -58,7 +57,7 @@ class ModelLookup:
         return await self._named(ModelId(rest, prefix))
 
     async def _named(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
-        usable = [known for known in self._discovery.all_known() if _usable(known, wanted)]
+        usable = [known for known in self._discovery.all_known() if _meant(known, wanted)]
         well = [known for known in usable if known.info.status.routable]
         ill = [known for known in usable if not known.info.status.routable]
         # One that is down is only in the way as long as another has the model.
@@ -211,11 +210,8 @@ class ModelLookup:
         )
 
 
-def _usable(known: Known, wanted: ModelId) -> bool:
-    if wanted.provider_hint not in {None, known.info.id, known.info.service_type}:
-        return False
-    # A service that wants a key is asked if it is meant by name: then it says what it wants.
-    return known.info.status is not ServiceStatus.UNAUTHORIZED or wanted.provider_hint is not None
+def _meant(known: Known, wanted: ModelId) -> bool:
+    return wanted.provider_hint in {None, known.info.id, known.info.service_type}
 
 
 def _same_weights(choices: Sequence[Choice], candidates: Sequence[Candidate]) -> tuple[Choice, ...]:

@@ -187,7 +187,9 @@ class OllamaProvider(OllamaLifecycle):
             return kept
         async with gate:
             try:
-                return await self.ask(json_request("POST", "/api/show", {"model": tag.name}), _Show)
+                return await self.ask(
+                    json_request("POST", "/api/show", {"model": tag.name}, pure=True), _Show
+                )
             except (ModelNotFound, ServiceError, ParseError, InvalidRequest):
                 return None
 

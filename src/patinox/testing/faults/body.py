@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from patinox.testing.exchange import Exchange
 from patinox.testing.faults.fault import Catalogue
@@ -25,7 +25,7 @@ REQUIRED = {
     *("index", "key", "lmstudio", "message", "model", "models", "name", "object", "version"),
     *("input", "finish_reason", "role", "package", "build_info", "status", "model_path", "type"),
     # The answer itself: odd, it is an answer that cannot be read.
-    *("arguments", "reasoning", "reasoning_content", "text", "thinking", "tool_calls"),
+    *("arguments", "logprobs", "reasoning", "reasoning_content", "text", "thinking", "tool_calls"),
 }
 # The answer of a request for vectors.
 _NUMBERS = {"embedding", "embeddings"}
@@ -44,9 +44,11 @@ async def _respelt(exchange: Exchange, change: Callable[[bytes], bytes]) -> None
 def leaves(value: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:  # noqa: ANN401
     """Return a decoded document with each leaf changed, which is given with its field's name."""
     if isinstance(value, dict):
-        return {key: leaves(item, change, key) for key, item in value.items()}
+        members: dict[str, Any] = value
+        return {key: leaves(item, change, key) for key, item in members.items()}
     if isinstance(value, list):
-        return [leaves(item, change, name) for item in value]
+        items = cast("Iterable[Any]", value)
+        return [leaves(item, change, name) for item in items]
     return change(name, value)
 
 
@@ -65,7 +67,7 @@ async def truncated_json(exchange: Exchange) -> None:
 @BODY.request(53)
 async def invalid_utf8(exchange: Exchange) -> None:
     """A byte that is no UTF-8 at the beginning of each text."""
-    await _respelt(exchange, lambda data: _TEXT.sub(rb"\g<0>\xff", data))
+    await _respelt(exchange, lambda data: _TEXT.sub(lambda found: found[0] + b"\xff", data))
 
 
 @BODY.request(54)
@@ -138,19 +140,23 @@ async def missing_fields(exchange: Exchange) -> None:
 
 
 def _without_required(document: Any) -> Any:  # noqa: ANN401
-    for names in ("models", "data"):
-        entries = document.get(names)
-        if isinstance(entries, list) and entries:
-            wanting = {
-                key: item
-                for key, item in entries[0].items()
-                if key not in {"name", "key", "id", "embedding"}
-            }
-            return {**document, names: [wanting, *entries[1:]]}
+    lists = _lists(document)
+    if lists:
+        return {**document, **{name: [_nameless(first), *rest] for name, (first, *rest) in lists}}
     if document.get("embeddings"):
         return {**document, "embeddings": document["embeddings"][1:]}
     gone = {"message", "done", "choices", "version", "lmstudio", "build_info", "model_path"}
     return {key: item for key, item in document.items() if key not in gone}
+
+
+def _lists(document: Any) -> list[tuple[str, list[Any]]]:  # noqa: ANN401
+    """The lists of models or vectors in a document; llama.cpp tells its models twice."""
+    return [(name, document[name]) for name in ("models", "data") if document.get(name)]
+
+
+def _nameless(entry: dict[str, Any]) -> dict[str, Any]:
+    gone = {"name", "model", "key", "id", "embedding"}
+    return {key: item for key, item in entry.items() if key not in gone}
 
 
 @BODY.request(60)
@@ -196,15 +202,15 @@ async def huge_body(exchange: Exchange) -> None:
 @BODY.request(65, calls=("list",))
 async def many_models(exchange: Exchange) -> None:
     """20,000 models, in capital letters and in small ones."""
-    answer = await good(exchange)
-    await send(exchange, answer.changed_values(lambda document: _many(document, _named)))
+    await _changed(exchange, _many)
 
 
-def _many(document: Any, name: Callable[[int], str]) -> Any:  # noqa: ANN401
-    for names in ("models", "data"):
-        if document.get(names):
-            return {**document, names: [_entry(document[names][0], name(n)) for n in range(_MANY)]}
-    return document
+def _many(document: Any) -> Any:  # noqa: ANN401
+    many = {
+        name: [_entry(entries[0], _named(number)) for number in range(_MANY)]
+        for name, entries in _lists(document)
+    }
+    return {**document, **many}
 
 
 def _named(number: int) -> str:
@@ -233,11 +239,11 @@ async def evil_names(exchange: Exchange) -> None:
 
 
 def _evil(document: Any) -> Any:  # noqa: ANN401
-    for names in ("models", "data"):
-        if entries := document.get(names):
-            more = [_entry(entries[0], name) for name in EVIL_NAMES]
-            return {**document, names: [*entries, *more]}
-    return document
+    more = {
+        name: [*entries, *(_entry(entries[0], evil) for evil in EVIL_NAMES)]
+        for name, entries in _lists(document)
+    }
+    return {**document, **more}
 
 
 @BODY.request(68)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from patinox.testing.exchange import Exchange
 from patinox.testing.server import EmulatedServer
@@ -154,7 +154,7 @@ def _body(exchange: Exchange) -> dict[str, Any]:
         value = json.loads(exchange.body or b"{}")
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 class Catalogue:

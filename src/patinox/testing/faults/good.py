@@ -94,6 +94,7 @@ class _Recording(Exchange):
     def __init__(self, exchange: Exchange) -> None:
         # What was asked is the same; what is said is kept here.
         self.__dict__.update(vars(exchange))
+        self.started = self.finished = False
         self._answer: Good | None = None
         self._parts: list[bytes] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from patinox.testing.exchange import Exchange
@@ -58,17 +59,18 @@ async def split_characters(exchange: Exchange) -> None:
     await exchange.finish()
 
 
-def _greeting(text: str) -> Any:  # noqa: ANN401
+def _greeting(text: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Make a change that puts a text where a piece of the answer's content is."""
 
-    def change(document: Any) -> Any:  # noqa: ANN401
-        message = document.get("message")
-        if isinstance(message, dict) and message.get("content"):
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        message: dict[str, Any] = document.get("message") or {}
+        if message.get("content"):
             return {**document, "message": {**message, "content": text}}
-        choices = document.get("choices") or []
-        if choices and (choices[0].get("delta") or {}).get("content"):
-            delta = {**choices[0]["delta"], "content": text}
-            return {**document, "choices": [{**choices[0], "delta": delta}]}
+        choices: list[dict[str, Any]] = document.get("choices") or []
+        delta: dict[str, Any] = (choices[0].get("delta") or {}) if choices else {}
+        if delta.get("content"):
+            said = {**choices[0], "delta": {**delta, "content": text}}
+            return {**document, "choices": [said]}
         return document
 
     return change

@@ -516,7 +516,8 @@ def test_an_error_is_what_its_server_means_by_it(
         (400, InvalidRequest),
         (401, AuthenticationError),
         (403, AuthenticationError),
-        (404, ModelNotFound),
+        (404, ParseError),
+        (405, ParseError),
         (409, InvalidRequest),
         (413, InvalidRequest),
         (422, InvalidRequest),
@@ -527,7 +528,8 @@ def test_an_error_is_what_its_server_means_by_it(
         (502, ServiceError),
         (503, RateLimited),
         (504, ServiceError),
-        (299, ServiceError),
+        (204, ParseError),
+        (299, ParseError),
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"error":null}', b"[]", b"7"])
@@ -709,7 +711,7 @@ def test_a_wait_until_a_date_counts_from_the_date_of_the_reply(
 
 def test_what_to_do_next_is_said_where_it_is_known() -> None:
     hints = {
-        404: "See: patinox models",
+        404: "Is something else listening there? See: patinox doctor",
         401: "Set the key for this address; see: patinox doctor",
         429: "Try again in a moment.",
     }

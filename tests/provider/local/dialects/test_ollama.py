@@ -259,19 +259,31 @@ def test_a_long_line_is_text_like_any_other() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("", "The answer is empty."),
-        ("\n\n", "The answer is empty."),
         (START, "The answer ended without saying that it is done."),
         (START + END[:-10], "The answer broke off in the middle of a line."),
-        (START.replace("false", "false,", 1), None),
+        (START[:20], "The answer broke off in the middle of a line."),
+        (
+            '{"message":{"content":"a"}}',
+            "The answer ended without saying that it is done.",
+        ),
     ],
-    ids=["nothing", "blank lines", "no end", "half a line", "rubbish"],
+    ids=["no end", "half a line", "half of the first line", "no model"],
 )
-def test_an_answer_without_its_end_is_interrupted(data: str, message: str | None) -> None:
+def test_an_answer_without_its_end_is_interrupted(data: str, message: str) -> None:
     _, error = failing(data)
-    assert type(error) is (StreamInterrupted if message else ParseError)
+    assert type(error) is StreamInterrupted
     assert error.retryable
-    assert message is None or str(error) == message
+    assert str(error) == message
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["", "\n\n", "{}", "{}\n", "<html>502</html>", "[]", START.replace("false", "false,", 1)],
+)
+def test_what_is_no_answer_at_all_is_not_one_that_broke_off(data: str) -> None:
+    _, error = failing(data)
+    assert type(error) is ParseError
+    assert error.retryable
 
 
 def test_an_error_after_the_first_chunk_is_the_servers() -> None:

@@ -331,10 +331,6 @@ def test_the_last_event_needs_no_blank_line() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("", "The answer is empty."),
-        (": ping\n\n", "The answer is empty."),
-        ("<html>502</html>", "The answer is empty."),
-        (DONE, "The answer is empty."),
         (chunk({"content": "Hi"}), "The answer ended without saying why."),
         (chunk({"content": "Hi"}) + DONE, "The answer ended without saying why."),
         (chunk({"content": "Hi"}) + "data: {", "The answer ended without saying why."),
@@ -343,12 +339,20 @@ def test_the_last_event_needs_no_blank_line() -> None:
             "The answer ended without saying why.",
         ),
     ],
-    ids=["nothing", "ping", "html", "only done", "no end", "only done after", "cut", "cut reason"],
+    ids=["no end", "only done after", "cut", "cut reason"],
 )
 def test_an_answer_without_its_end_is_interrupted(data: str, message: str) -> None:
     _, error = failing(data)
     assert type(error) is StreamInterrupted
     assert str(error) == message
+    assert error.retryable
+
+
+@pytest.mark.parametrize("data", ["", ": ping\n\n", "<html>502</html>", DONE, "{}", "data: {}\n\n"])
+def test_what_is_no_answer_at_all_is_not_one_that_broke_off(data: str) -> None:
+    _, error = failing(data)
+    assert type(error) is ParseError
+    assert str(error) == "The answer is empty."
     assert error.retryable
 
 

@@ -206,13 +206,15 @@ def _kind(fault: Fault, status: int, rules: Sequence[Rule]) -> Kind:
     for pattern, kind in (*rules, *SHARED_RULES):
         if re.search(pattern, fault.searchable):
             return kind
+    # A redirect, and success or an unknown path without a word, are no model server's.
+    if 300 <= status < 400 or (not fault.searchable.strip() and status in _WORDLESS):  # noqa: PLR2004
+        return ParseError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if 300 <= status < 400:  # noqa: PLR2004  the class of redirects in HTTP
-        return ParseError
     return InvalidRequest if 400 <= status < 500 else ServiceError  # noqa: PLR2004
 
 
+_WORDLESS = {*range(201, 300), 404, 405}
 _BY_STATUS: dict[int, Kind] = {
     401: AuthenticationError,
     403: AuthenticationError,

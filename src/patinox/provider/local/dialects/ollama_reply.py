@@ -32,7 +32,7 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.wire.http import HTTPReply
-from patinox.provider.local.wire.json import Count, decode_leniently
+from patinox.provider.local.wire.json import Count, breaks_off, decode_leniently
 from patinox.provider.local.wire.lines import LineDecoder
 from patinox.provider.types import (
     ReasoningDelta,
@@ -133,6 +133,7 @@ class OllamaDecoder:
             self._text.separated()
         self._only_text = False  # what comes as text is text, whatever stands in it
         self._model: str | None = None
+        self._said = False
         self._calls = 0
 
     def feed(self, data: bytes, events: list[StreamEvent]) -> None:
@@ -152,21 +153,29 @@ class OllamaDecoder:
             raise too_long
 
     def close(self, events: list[StreamEvent]) -> None:
-        """Take the end; raises `StreamInterrupted` if `done` was not said, or `ParseError`."""
+        """Take the end.
+
+        Raises:
+            ParseError: there is no answer at all, or not in this language.
+            StreamInterrupted: it has no end.
+        """
         if self.ended:
             return
         rest = self._lines.close()
-        if rest.strip():
-            try:
-                self._chunk(rest, events)
-            except ParseError as error:
-                msg = "The answer broke off in the middle of a line."
-                raise StreamInterrupted(msg, retryable=True) from error
-        if not self.ended:
-            self._text.close(events)
-            what = "ended without saying that it is done" if self._model else "is empty"
-            msg = f"The answer {what}."
-            raise StreamInterrupted(msg, retryable=True)
+        cut = bool(rest.strip()) and breaks_off(rest)
+        if rest and not cut:
+            self._chunk(rest, events)
+        if self.ended:
+            return
+        self._text.close(events)
+        if not (self._model or self._said or cut):
+            msg = "The answer is empty."
+            raise ParseError(msg)
+        what = (
+            "broke off in the middle of a line" if cut else "ended without saying that it is done"
+        )
+        msg = f"The answer {what}."
+        raise StreamInterrupted(msg, retryable=True)
 
     def _chunk(self, line: bytes, events: list[StreamEvent]) -> None:
         try:
@@ -210,6 +219,7 @@ class OllamaDecoder:
             self._calls += 1
 
     def _piece(self, thinking: str | None, text: str | None, events: list[StreamEvent]) -> None:
+        self._said = True
         if thinking:
             self._text.separated()
             events.append(ReasoningDelta(thinking))

@@ -18,7 +18,7 @@ from patinox.provider.local.dialects.base import (
 )
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.dialects.thinking import ThinkSplitter
-from patinox.provider.local.errors import ResponseTooLarge, StreamInterrupted
+from patinox.provider.local.errors import ParseError, ResponseTooLarge, StreamInterrupted
 from patinox.provider.local.wire.http import HTTPReply
 from patinox.provider.local.wire.json import Count, decode_leniently, is_json
 from patinox.provider.local.wire.sse import ServerSentEvent, SSEDecoder
@@ -149,6 +149,7 @@ class OpenAIDecoder:
         self._only_text = False  # what comes as text is text, whatever stands in it
         self._document: bytearray | None = None
         self._opened = False
+        self._chosen = False
         self._model: str | None = None
         self._finish_reason: str | None = None
         self._usage: UsageTold | None = None
@@ -181,7 +182,12 @@ class OpenAIDecoder:
             raise too_long
 
     def close(self, events: list[StreamEvent]) -> None:
-        """Take the end; raises `StreamInterrupted` if no reason to finish was given."""
+        """Take the end.
+
+        Raises:
+            ParseError: there is no answer at all, or not in this language.
+            StreamInterrupted: it has no end.
+        """
         if self._document is not None:
             self._piece(bytes(self._document), events)
         elif not self.ended:
@@ -190,8 +196,10 @@ class OpenAIDecoder:
             return
         if self._finish_reason is None:
             self._text.close(events)
-            what = "ended without saying why" if self._model else "is empty"
-            msg = f"The answer {what}."
+            if self._model is None and not self._chosen:
+                msg = "The answer is empty."
+                raise ParseError(msg)
+            msg = "The answer ended without saying why."
             raise StreamInterrupted(msg, retryable=True)
         self._finish(events)
 
@@ -240,6 +248,7 @@ class OpenAIDecoder:
         self._stats = chunk.stats or self._stats
 
     def _choice(self, choice: _Choice, events: list[StreamEvent]) -> None:
+        self._chosen = True
         if choice.logprobs is not None and choice.logprobs.content:
             events.append(logprobs_delta(choice.logprobs.content, self._top_logprobs))
         delta = choice.delta or choice.message

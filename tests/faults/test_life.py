@@ -1,0 +1,69 @@
+"""What shows only over several calls: a server that comes and goes, and callers that leave."""
+
+import asyncio
+import time
+
+import pytest
+from faces import LONG, Asked, ollama
+
+from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.errors import ServiceUnavailable
+from patinox.testing.faults import FAULTS
+
+SUBJECT = ollama("0.33")
+SECONDS_TO_HANG_UP = 1.0
+
+
+async def test_a_flapping_server_is_used_and_not_given_up() -> None:
+    async with SUBJECT.serve() as server:
+        asked = Asked(SUBJECT, server, "chat", LONG)
+        async with LocalProvider(asked.config) as local:
+            await local.complete(SUBJECT.chat)
+            FAULTS["flapping"].install(server, calls=["chat"])
+            good = 0
+            for _ in range(20):
+                try:
+                    good += bool((await local.complete(SUBJECT.chat)).text)
+                except ServiceUnavailable:
+                    continue
+            assert 8 <= good <= 12
+
+
+@pytest.mark.parametrize("fault", ["syn_blackhole", "never_answer", "silent_stall"])
+async def test_a_call_that_is_cancelled_leaves_nothing_and_the_next_goes_well(fault: str) -> None:
+    async with SUBJECT.serve() as server:
+        asked = Asked(SUBJECT, server, "stream", LONG)
+        async with LocalProvider(asked.config) as local:
+            good = (await local.complete(SUBJECT.chat)).text
+            installed = FAULTS[fault].install(server, calls=["stream"])
+            gone = server.client_gone
+            call = asyncio.create_task(local.complete(SUBJECT.chat))
+            await asyncio.sleep(0.1)
+            started = time.monotonic()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert time.monotonic() - started < SECONDS_TO_HANG_UP
+
+            installed.remove()
+            if FAULTS[fault].on_server:
+                await server.start()
+            else:
+                async with asyncio.timeout(SECONDS_TO_HANG_UP):
+                    while server.client_gone == gone:  # noqa: ASYNC110 - there is no event
+                        await asyncio.sleep(0.001)
+            assert (await local.complete(SUBJECT.chat)).text == good
+            assert local.services[0].consecutive_failures == 0
+
+
+async def test_a_runaway_model_is_held_back_and_stops_when_it_is_left() -> None:
+    async with SUBJECT.serve() as server:
+        asked = Asked(SUBJECT, server, "stream", LONG)
+        async with LocalProvider(asked.config) as local:
+            FAULTS["endless_stream"].install(server, calls=["stream"])
+            async with local.stream_completion(SUBJECT.chat) as stream:
+                pieces = [await anext(stream) for _ in range(50)]
+            assert len(pieces) == 50
+            async with asyncio.timeout(SECONDS_TO_HANG_UP):
+                while not server.client_gone:  # noqa: ASYNC110 - there is no event to wait for
+                    await asyncio.sleep(0.001)
