@@ -93,7 +93,10 @@ class Cell:
             asked = Asked(self.subject, server, self.call, seconds, SHORT if quick else LONG)
             async with face.open(asked) as ask:
                 if self.fault.on_request is None or self.fault.section == "E":
-                    await ask()  # so that the call itself meets the fault, not a list before it
+                    # So that the call itself meets the fault, not a list before it, which is asked
+                    # for anew where the first answer has loaded the model.
+                    await ask()
+                    await ask()
                 found = await self._struck(face, server, ask, good)
                 found += await self._recovered(server, ask, good)
             if await _lasting(lambda: server.open_connections > 0):
@@ -117,9 +120,8 @@ class Cell:
         if not installed.hits:
             found.append("the fault was not met")
         once = self.fault.on_request and calls != CALLS and self.call in GENERATIONS
-        most = self.requests if self.call == "embed" else 1
-        if once and installed.hits > most:
-            found.append(f"asked {installed.hits} times instead of {most}")
+        if once and installed.hits > self.requests:
+            found.append(f"asked {installed.hits} times instead of {self.requests}")
         if self.abandoned and await _lasting(lambda: not server.client_gone):
             found.append("the server was not hung up on")
         if any(seen.path.startswith("/canary") for seen in server.requests):

@@ -172,7 +172,7 @@ TIMED = {
     *("silent_stall", "trickle", "endless_stream"),
 }
 # What only the caller's own limit ends.
-TOTAL = {"endless_stream"}
+TOTAL = {"endless_stream", "retry_after_huge"}
 # The server is hung up on, which it must see at once.
 ABANDONED = {
     *("never_answer", "slow_headers", "silent_stall", "no_first_token", "huge_body"),
@@ -211,6 +211,10 @@ def through(face: str, fault: Fault, kind: str, call: str) -> str:
 
 # How long a fault takes of itself, in seconds, where it is not waited for to a limit.
 SLOW = {
+    "status_503_retry_after": 1.2,
+    "model_loading": 1.0,
+    "status_429": 1.0,
+    "retry_after_garbage": 1.0,
     "cold_start": 0.3,
     "slow_accept": 0.3,
     "buffered": 0.1,
@@ -221,8 +225,17 @@ SLOW = {
 }
 # What takes much of a machine is seen in the newer generation of each service only.
 HEAVY = {"huge_body", "endless_line", "gzip_bomb", "many_models", "split_every_byte"}
-# How often a server may be asked for vectors, where no byte of a reply came; elsewhere once.
-REQUESTS: dict[str, int] = dict.fromkeys(("reset_after_request", "close_after_request"), 2)
+# Who is busy is asked once more, when it wished so; for vectors so is who does not answer at all.
+BUSY = {"status_503_retry_after", "model_loading", "status_429"}
+BUSY |= {"retry_after_huge", "retry_after_garbage", "retry_after_date"}
+
+
+def requests(fault: str, call: str) -> int:
+    """How often a server may be asked for one answer."""
+    unavailable = expectations()[fault]["ollama"].get(call) == ERRORS["U"]
+    return 2 if fault in BUSY or (call == "embed" and unavailable) else 1
+
+
 # Faults that show in more than one call, with the test that shows them.
 ELSEWHERE = {
     "flapping": "faults/test_life.py::test_a_flapping_server_is_used_and_not_given_up",

@@ -93,16 +93,25 @@ class Subject:
     chatter: str
     embedder: str
     total: float | None = None
+    words: int = 8
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def chat(self) -> CompletionRequest:
         return CompletionRequest(
-            self.chatter, [PROMPT], temperature=0.0, seed=1, max_tokens=8, timeout=self.total
+            self.chatter,
+            [PROMPT],
+            temperature=0.0,
+            seed=1,
+            max_tokens=self.words,
+            timeout=self.total,
         )
 
     @property
     def embed(self) -> EmbeddingRequest:
-        return EmbeddingRequest(self.embedder, [PROMPT])
+        return EmbeddingRequest(self.embedder, [PROMPT], timeout=self.total)
 
 
 def ollama(version: str) -> Subject:
@@ -152,6 +161,11 @@ class Asked:
     call: str
     seconds: float
     discovery: float = LONG
+    address: str = ""
+
+    @property
+    def url(self) -> str:
+        return self.address or self.server.url
 
     @property
     def config(self) -> LocalProviderConfig:
@@ -171,7 +185,7 @@ class Asked:
                 discovery_timeout=self.discovery,
                 health_check=HealthCheckConfig(timeout=HEALTH),
             ),
-            endpoints=(EndpointConfig.parse(self.server.url, service=kind),),
+            endpoints=(EndpointConfig.parse(self.url, service=kind),),
             auto_discover=False,
             monitor=False,
             **service,
@@ -188,7 +202,7 @@ class Asked:
             f"discovery_timeout = {self.discovery}",
             f"[discovery.health_check]\ntimeout = {HEALTH}",
             f"[{kind}]",
-            f'endpoint = "{self.server.url}"',
+            f'endpoint = "{self.url}"',
             f'api_key = "{KEY}"',
             f"streaming = {str(self.call != 'chat').lower()}",
             f"[{kind}.deadlines]",
@@ -344,15 +358,14 @@ class CommandLine:
 
     def _run(self, asked: Asked, file: Path) -> object:
         subject = asked.subject
-        limits = ["--model", subject.chatter, "--temperature", "0", "--seed", "1"]
-        if subject.total is not None:
-            limits += ["--timeout", str(subject.total)]
+        total = [] if subject.total is None else ["--timeout", str(subject.total)]
+        limits = ["--model", subject.chatter, "--temperature", "0", "--seed", "1", *total]
         words = {
             "probe": ["status"],
             "list": ["models"],
             "chat": ["complete", *limits, "--max-tokens", "8", PROMPT],
             "stream": ["chat", *limits, "--max-tokens", "8", PROMPT],
-            "embed": ["embed", "--model", subject.embedder, PROMPT],
+            "embed": ["embed", "--model", subject.embedder, *total, PROMPT],
         }[asked.call]
         code, out, err = run([words[0], "--json", "--config", str(file), *words[1:]])
         document = json.loads(out)

@@ -18,6 +18,7 @@ from faces import AsyncFace, BlockingFace, CommandLine, Face, MainThread, Subjec
 
 from patinox.testing.faults import FAULTS
 
+pytestmark = pytest.mark.slow
 TABLE = expected.expectations()
 OLLAMA, LMSTUDIO = ("0.24", "0.33"), ("0.3", "0.4")
 SUBJECTS = {each.name: each for each in (*map(ollama, OLLAMA), *map(lmstudio, LMSTUDIO))}
@@ -34,7 +35,7 @@ def cells_of(fault: str, subjects: Sequence[Subject], face: Face) -> Iterator[Ce
                 expected=outcome,
                 timed=fault in expected.TIMED,
                 abandoned=fault in expected.ABANDONED and call != "probe",
-                requests=expected.REQUESTS.get(fault, 1),
+                requests=expected.requests(fault, call),
                 slow=expected.SLOW.get(fault, 0.0),
             )
 

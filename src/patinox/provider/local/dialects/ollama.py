@@ -97,13 +97,13 @@ class OllamaDialect:
             body["dimensions"] = request.dimensions
         if not words and room is not None and _surely_fit(request.input, room):
             body["encoding_format"] = "base64"
-            return json_request("POST", "/v1/embeddings", body, pure=True)
+            return json_request("POST", "/v1/embeddings", body)
         options = dict(words)
         body |= {"truncate": False}
         body |= {field: options.pop(field) for field in _TOP_LEVEL if field in options}
         if options:
             body["options"] = options
-        return json_request("POST", "/api/embed", body, pure=True)
+        return json_request("POST", "/api/embed", body)
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
         """Read the reply of `/api/embed` or `/v1/embeddings`; raises `ParseError`."""

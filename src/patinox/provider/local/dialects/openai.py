@@ -108,7 +108,7 @@ class OpenAIDialect:
             body["dimensions"] = request.dimensions
         if self._base64:
             body["encoding_format"] = "base64"
-        return json_request("POST", "/v1/embeddings", body, pure=True)
+        return json_request("POST", "/v1/embeddings", body)
 
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
         """Read the reply of `/v1/embeddings`; raises `ParseError`."""
