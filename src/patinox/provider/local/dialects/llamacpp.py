@@ -71,6 +71,7 @@ class InfillDecoder(OpenAIDecoder):
         if piece.completion_probabilities:
             events.append(logprobs_delta(piece.completion_probabilities, self._top_logprobs))
         if piece.content:
+            self._chosen = True
             events.append(TextDelta(piece.content))
         if piece.stop:
             self._finish_reason = _STOPPED.get(piece.stop_type or "", "stop")
