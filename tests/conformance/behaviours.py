@@ -50,6 +50,13 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         embedder: a model that makes vectors; `None`: there is none.
         only_chats: a model that makes no vectors; `None`: none is known.
         only_embeds: a model that does not chat; `None`: none is known.
+        callers: models that call tools; of the emulators `add`, with 3 and 4.
+        completer: a model that goes on with texts.
+        prober: a model whose tokens' probabilities are told.
+        filler: a model that fills in the middle of a text.
+        thinker: a model that thinks, or not if it is told not to.
+        seer: a model that tells how many pictures it sees.
+        asked: how often an answer was asked for, where that can be seen.
         changes: what a look at it must not change, where that can be seen: what is in memory.
         hung_up: how many answers were not waited for, where that can be seen.
     """
@@ -60,16 +67,20 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     embedder: str | None = None
     only_chats: str | None = None
     only_embeds: str | None = None
+    callers: tuple[str, ...] = ()
+    completer: str | None = None
+    prober: str | None = None
+    filler: str | None = None
+    thinker: str | None = None
+    seer: str | None = None
+    asked: Callable[[], int] = lambda: 0
     changes: Callable[[], object] = lambda: None
     hung_up: Callable[[], int] | None = None
 
     def question(self, **fields: object) -> CompletionRequest:
         """Return a request whose answer is the same each time."""
-        return CompletionRequest(
-            self.model,
-            [QUESTION],
-            **{"temperature": 0.0, "seed": 1, "max_tokens": 64, **fields},  # type: ignore[arg-type]
-        )
+        asked = {"model": self.model, "messages": [QUESTION], "temperature": 0.0, "seed": 1}
+        return CompletionRequest(**{**asked, "max_tokens": 64, **fields})  # type: ignore[arg-type]
 
 
 Behaviour = Callable[[Subject], Awaitable[None]]

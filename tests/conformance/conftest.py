@@ -17,12 +17,17 @@ from patinox.provider.local.config import (
     ServiceConfig,
 )
 from patinox.provider.secret import Secret
-from patinox.testing import LlamaCppEmulator, LMStudioEmulator, OllamaEmulator
+from patinox.testing import EmulatedServer, LlamaCppEmulator, LMStudioEmulator, OllamaEmulator
+from patinox.testing.llamacpp.models import DEFAULT_MODELS as LLAMACPP_MODELS
+from patinox.testing.lmstudio.models import DEFAULT_MODELS as LMSTUDIO_MODELS
+from patinox.testing.ollama.models import DEFAULT_MODELS as OLLAMA_MODELS
 
-pytest.register_assert_rewrite("behaviours", "beyond_text")
+pytest.register_assert_rewrite("behaviours", "beyond_text", "by_feature")
 sys.path.insert(0, str(Path(__file__).parent))
 behaviours: Any = importlib.import_module("behaviours")
 beyond_text: Any = importlib.import_module("beyond_text")
+by_feature: Any = importlib.import_module("by_feature")
+models: Any = importlib.import_module("models")
 sys.path.pop(0)
 
 DEMO = demo_model()
@@ -43,9 +48,15 @@ def in_memory(server: OllamaEmulator) -> list[str]:
     return [run.model.name for run in server._store.running()]  # noqa: SLF001 - it is its only sign
 
 
+def answers_asked_of(server: EmulatedServer) -> int:
+    ends = ("/chat", "/generate", "/completions", "/infill")
+    return sum(seen.path.endswith(ends) for seen in server.requests)
+
+
 @asynccontextmanager
 async def _ollama(version: str) -> AsyncGenerator[Any]:
-    async with OllamaEmulator(version=version, chunk_delay=0.01) as server:
+    installed = (*OLLAMA_MODELS, *models.OLLAMA)
+    async with OllamaEmulator(models=installed, version=version, chunk_delay=0.01) as server:
         yield behaviours.Subject(
             kind="ollama",
             config=_config(server.url, "ollama"),
@@ -54,6 +65,13 @@ async def _ollama(version: str) -> AsyncGenerator[Any]:
             # Before 0.30 every model makes vectors.
             only_chats="llama3.2:3b" if version.startswith("0.33") else None,
             only_embeds="nomic-embed-text:latest",
+            callers=("caller:rendered", "caller:native"),
+            completer="llama3.2:3b",
+            prober="llama3.2:3b",
+            filler="filler:1",
+            thinker="qwen3:4b",
+            seer="seer:1",
+            asked=lambda: answers_asked_of(server),
             changes=lambda: in_memory(server),
             hung_up=lambda: server.client_gone,
         )
@@ -61,7 +79,8 @@ async def _ollama(version: str) -> AsyncGenerator[Any]:
 
 @asynccontextmanager
 async def _lmstudio(generation: str) -> AsyncGenerator[Any]:
-    async with LMStudioEmulator(generation=generation, chunk_delay=0.01) as server:  # type: ignore[arg-type]
+    there = (*LMSTUDIO_MODELS, *models.LMSTUDIO)
+    async with LMStudioEmulator(there, generation=generation, chunk_delay=0.01) as server:  # type: ignore[arg-type]
         yield behaviours.Subject(
             kind="lmstudio",
             config=_config(server.url, "lmstudio"),
@@ -69,6 +88,11 @@ async def _lmstudio(generation: str) -> AsyncGenerator[Any]:
             embedder="text-embedding-nomic-embed-text-v1.5",
             only_chats="qwen/qwen3-4b-2507",
             only_embeds="text-embedding-nomic-embed-text-v1.5",
+            callers=("caller",),
+            completer="qwen/qwen3-4b-2507",
+            thinker="thinker",
+            seer="seer",
+            asked=lambda: answers_asked_of(server),
             changes=lambda: server.loaded,
             hung_up=lambda: server.client_gone,
         )
@@ -83,16 +107,23 @@ async def _llamacpp() -> AsyncGenerator[Any]:
             config=_config(engine.url, "llamacpp", llamacpp=key),
             model="patinox-tiny",
             embedder="patinox-tiny",
+            callers=("patinox-tiny",),
+            completer="patinox-tiny",
+            prober="patinox-tiny",
         )
 
 
 @asynccontextmanager
 async def _router() -> AsyncGenerator[Any]:
-    async with LlamaCppEmulator(chunk_delay=0.01) as server:
+    there = (*LLAMACPP_MODELS, *models.LLAMACPP)
+    async with LlamaCppEmulator(there, chunk_delay=0.01) as server:
         yield behaviours.Subject(
             kind="llamacpp",
             config=_config(server.url, "llamacpp"),
             model="qwen3-0.6b",
+            completer="qwen3-0.6b",
+            filler="filler",
+            asked=lambda: answers_asked_of(server),
             changes=lambda: server.loaded,
             hung_up=lambda: server.client_gone,
         )
@@ -133,7 +164,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 
 
 @pytest.fixture(
-    params=behaviours.BEHAVIOURS + beyond_text.BEHAVIOURS,
+    params=behaviours.BEHAVIOURS + beyond_text.BEHAVIOURS + by_feature.BEHAVIOURS,
     ids=lambda behaviour: str(behaviour.__name__),
 )
 def behaviour(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401

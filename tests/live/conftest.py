@@ -18,10 +18,11 @@ import pytest
 
 from patinox.provider.local.config import DiscoveryConfig, EndpointConfig, LocalProviderConfig
 
-pytest.register_assert_rewrite("behaviours", "beyond_text")
+pytest.register_assert_rewrite("behaviours", "beyond_text", "by_feature")
 sys.path.insert(0, str(Path(__file__).parent.parent / "conformance"))
 behaviours: Any = importlib.import_module("behaviours")
 beyond_text: Any = importlib.import_module("beyond_text")
+by_feature: Any = importlib.import_module("by_feature")
 sys.path.pop(0)
 
 ADDRESSES = {"ollama": "PATINOX_LIVE_OLLAMA", "lmstudio": "PATINOX_LIVE_LMSTUDIO"}
@@ -51,7 +52,7 @@ def subject(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
 
 
 @pytest.fixture(
-    params=behaviours.BEHAVIOURS + beyond_text.BEHAVIOURS,
+    params=behaviours.BEHAVIOURS + beyond_text.BEHAVIOURS + by_feature.BEHAVIOURS,
     ids=lambda behaviour: str(behaviour.__name__),
 )
 def behaviour(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401

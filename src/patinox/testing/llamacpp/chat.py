@@ -1,10 +1,10 @@
-"""A chat with the emulated llama.cpp: a word is a token, and times are made up."""
+"""Answers of the emulated llama.cpp, and a chat: a word is a token, and times are made up."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from patinox.testing.exchange import Exchange
@@ -20,22 +20,35 @@ async def reply_chat(
     exchange: Exchange, model: LlamaCppModel, body: Mapping[str, Any], build_info: str
 ) -> None:
     """Answer a chat, whole or as a stream."""
-    generation = _Generation(model, body, build_info)
-    if body.get("stream") is not True:
+    await reply_with(exchange, Generation(model, _texts(body.get("messages")), body, build_info))
+
+
+async def reply_with(exchange: Exchange, generation: Generation) -> None:
+    """Send an answer, whole or as a stream."""
+    if not generation.streams:
         await reply(exchange, generation.whole())
         return
     await exchange.start(200, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
     for frame in generation.frames():
         await exchange.send(b"data: " + to_json(frame) + b"\n\n")
-    await exchange.send(b"data: [DONE]\n\n")
+    if generation.says_done:
+        await exchange.send(b"data: [DONE]\n\n")
     await exchange.finish()
 
 
-class _Generation:
-    """One answer: refused before it begins, or whole."""
+class Generation:
+    """One answer to what was said (role and text): refused before it begins, or whole."""
 
-    def __init__(self, model: LlamaCppModel, body: Mapping[str, Any], build_info: str) -> None:
-        texts = _texts(body.get("messages"))
+    says_done = True
+
+    def __init__(
+        self,
+        model: LlamaCppModel,
+        texts: Sequence[tuple[str, str]],
+        body: Mapping[str, Any],
+        build_info: str,
+    ) -> None:
+        self.streams = body.get("stream") is True
         self._prompt = sum(len(text.split()) for _, text in texts)
         self._refuse_overflow(model)
         asked = next((text for role, text in reversed(texts) if role == "user"), "")

@@ -3,8 +3,9 @@
 It runs no model. One model is served as a server of about build 11541 was measured to do it, router
 mode as its sources say (https://github.com/ggml-org/llama.cpp/tree/master/tools/server).
 
-Not served: keys, `/slots`, `/metrics`, `/completion`, vectors, tools, images, output formats,
-downloads, `/models/sse`, and what else is beside health, properties, models, loading and chat.
+Not served: keys, `/slots`, `/metrics`, `/completion`, vectors, probabilities, tools, images,
+downloads, `/models/sse`, and what else is beside health, properties, models, loading, chat, texts
+and middles of texts (whose native form was measured on `/completion`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from patinox.testing.llamacpp.models import (
     Residents,
 )
 from patinox.testing.llamacpp.shapes import LlamaCppError
+from patinox.testing.llamacpp.texts import reply_infill, reply_text
 from patinox.testing.server import EmulatedServer
 
 Handler = Callable[[Exchange], Awaitable[None]]
+Answer = Callable[[Exchange, LlamaCppModel, Mapping[str, object], str], Awaitable[None]]
 _LOOK = 0.005  # seconds between two looks at a model that is waited for
 
 
@@ -100,6 +103,8 @@ class LlamaCppEmulator(EmulatedServer):
         for (method, path), handler in tuple(routes.items()):
             if path not in {"/props", "/tokenize"}:
                 routes[method, f"/v1{path}"] = handler
+        routes["POST", "/v1/completions"] = lambda exchange: self._generate(exchange, reply_text)
+        routes["POST", "/infill"] = lambda exchange: self._generate(exchange, reply_infill)
         if self._router:
             routes["POST", "/models/load"] = self._load
             routes["POST", "/models/unload"] = self._unload
@@ -169,12 +174,15 @@ class LlamaCppEmulator(EmulatedServer):
         await shapes.reply(exchange, {"success": True})
 
     async def _chat(self, exchange: Exchange) -> None:
+        await self._generate(exchange, reply_chat)
+
+    async def _generate(self, exchange: Exchange, answer: Answer) -> None:
         body = _object(exchange)
         resident = self._single
         if self._router:
             resident = await self._ready(_model_of(exchange), autoload=self._autoload)
         await self._awake()
-        await reply_chat(exchange, resident.model, body, self.build_info)
+        await answer(exchange, resident.model, body, self.build_info)
 
     async def _tokenize(self, exchange: Exchange) -> None:
         await self._awake()

@@ -34,6 +34,7 @@ class LlamaCppModel(msgspec.Struct, frozen=True, kw_only=True):
         trained_length: tokens it was trained for.
         loaded: whether a router has it in memory at the start.
         exit_code: with which its process ends instead of loading it; `None`: it loads.
+        infill: whether it was made to fill in the middle of a text.
         reply: what it answers: a text, or a function of the prompt; `None` repeats the last user
             message, within the JSON schema if there is one.
     """
@@ -46,6 +47,7 @@ class LlamaCppModel(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int = 4_022_468_096
     loaded: bool = False
     exit_code: int | None = None
+    infill: bool = False
     reply: Reply | None = None
 
     def answer(self, prompt: LlamaCppPrompt) -> str:
