@@ -59,6 +59,8 @@ CANDIDATES = tuple(
         ("litellm", "litellm_async", "litellm", (OLLAMA, OPENAI)),
         ("**Patinox**", "patinox_async", "patinox", (OLLAMA, OPENAI)),
         ("**Patinox**, blocking", "patinox_blocking", "patinox", (OLLAMA, OPENAI)),
+        ("of Patinox: the transport alone", "patinox_transport", "patinox", (OLLAMA,)),
+        ("of Patinox: all but the network", "patinox_without_network", "patinox", (OLLAMA,)),
     )
     for style in styles
 )
@@ -105,6 +107,8 @@ def does(candidate: Candidate, work: Work) -> bool:
         return False
     if candidate.module == "aiohttp_document":
         return work.work == "chat"
+    if candidate.module in {"patinox_transport", "patinox_without_network"}:
+        return work.key in {"chat_20", "chat_200"}
     if "blocking" in candidate.module and work.at_once > 1:
         return False
     if work.key == "embed_base64":  # Ollama's own language has no such form; litellm asks for text

@@ -190,9 +190,10 @@ def starts(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _module(key: str) -> str:
-    module, _, _ = key.partition("/")
+    """The package whose asynchronous client this is, or nothing."""
+    module = key.partition("/")[0]
     found = {candidate.module: candidate.environment for candidate in CANDIDATES}[module]
-    return "" if module == "floor" or "blocking" in module else found
+    return found if module.endswith(("_async", "_plain")) else ""
 
 
 def watch(found: dict[str, Any]) -> str:
@@ -230,7 +231,7 @@ def draw(found: dict[str, Any]) -> None:
         ("embed_float", "32 vectors as text", 1e3, "ms of CPU"),
     )
     figure_, axes = plt.subplots(1, len(panels), figsize=(13, 6), sharey=True)
-    shown = [c for c in CANDIDATES if c.module != "aiohttp_document"][::-1]
+    shown = [c for c in CANDIDATES if c.key in found["works"]["stream_200"]][::-1]
     labels = [f"{c.label.replace('*', '')} ({c.style})" for c in shown]
     for axis, (work, title, factor, unit) in zip(axes, panels, strict=True):
         taken = [found["works"][work].get(candidate.key) for candidate in shown]

@@ -221,7 +221,9 @@ def measure(*, quick: bool) -> dict[str, Any]:
         print(f"started {candidate.key}", file=sys.stderr)
     found["memory"] = {worker.candidate.key: worker.first["memory"] for worker in workers}
     found["discovery"] = {
-        worker.candidate.key: worker.first["start"] for worker in workers if worker.candidate.ours
+        worker.candidate.key: worker.first["start"]
+        for worker in workers
+        if worker.candidate.module == "patinox_async"
     }
     for work in WORKS:
         started = time.monotonic()

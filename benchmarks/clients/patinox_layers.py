@@ -1,0 +1,83 @@
+"""Where a call's time goes in Patinox: its transport without the rest, and the rest without it."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import msgspec
+
+from clients.patinox_async import SAID
+from clients.patinox_async import Client as Whole
+from patinox.provider.local.endpoint import parse_endpoint
+from patinox.provider.local.transport import Transport
+from patinox.provider.local.wire.http import HTTPRequest
+
+PATH = "/api/chat"
+
+
+class TransportAlone:
+    """Sends requests and reads the bytes of the answers, under the limits of time."""
+
+    decodes = False
+
+    def __init__(self, style: str, *ports: int) -> None:
+        assert style == "ollama"
+        self.endpoint = parse_endpoint(f"http://127.0.0.1:{ports[0]}", default_port=80)
+
+    async def start(self) -> None:
+        """Make the transport."""
+        self.transport = Transport()
+
+    async def chat(self, model: str) -> None:
+        """Take in a stream."""
+        body = msgspec.json.encode({"model": model, "messages": SAID, "stream": True})
+        request = HTTPRequest(method="POST", path=PATH, body=body)
+        limits: dict[str, Any] = {"within": 60.0, "connect": 1.0, "keep": True}
+        async with self.transport.stream(self.endpoint, request, **limits) as reply:
+            while await reply.read(within=60.0, phase="idle"):
+                pass
+
+
+class Canned:
+    """A reply that is there already, in as many reads as a real one took."""
+
+    status = 200
+
+    def __init__(self, reads: list[bytes]) -> None:
+        self.reads = iter(reads)
+
+    async def read(self, **_limits: object) -> bytes:
+        """Give the next read."""
+        return next(self.reads, b"")
+
+    async def drain(self, **_limits: object) -> None:
+        """Have nothing left."""
+
+
+class WithoutNetwork(Whole):
+    """Does all that Patinox does but for talking to the server, whose answer it has kept."""
+
+    async def start(self) -> None:
+        """Find the services, and keep the answers that come in from now on."""
+        await super().start()
+        kept: dict[bytes, list[bytes]] = {}
+        real: Callable[..., Any] = Transport.stream
+
+        @contextlib.asynccontextmanager
+        async def stream(
+            transport: Transport, endpoint: object, request: HTTPRequest, **limits: Any
+        ) -> AsyncGenerator[Any]:
+            if request.path != PATH:
+                async with real(transport, endpoint, request, **limits) as reply:
+                    yield reply
+                return
+            assert request.body
+            if request.body not in kept:
+                async with real(transport, endpoint, request, **limits) as reply:
+                    reads: list[bytes] = []
+                    while data := await reply.read(within=60.0, phase="idle"):
+                        reads.append(data)
+                kept[request.body] = reads
+            yield Canned(kept[request.body])
+
+        Transport.stream = stream  # type: ignore[method-assign]
