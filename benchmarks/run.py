@@ -227,7 +227,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     }
     for work in WORKS:
         started = time.monotonic()
-        fast, paced = (3, 1) if quick else (25, 5)
+        fast, paced = (3, 1) if quick else (15, 3)
         found["works"][work.key] = rounds(workers, work, paced if work.paced else fast)
         print(f"{time.monotonic() - started:4.0f} s  {work.title}", file=sys.stderr)
     for worker in workers:
