@@ -89,7 +89,10 @@ class Calls:
 
 @asynccontextmanager
 async def two_services(pieces: int) -> AsyncGenerator[LocalProvider]:
-    """A provider between two emulators that answer with so many pieces, in one write each."""
+    """A provider between two emulators, whose next answers have so many pieces, in one write each.
+
+    Each has its model in memory.
+    """
 
     async def answers(exchange: Exchange) -> bool:
         if exchange.path == "/api/chat":
@@ -102,11 +105,13 @@ async def two_services(pieces: int) -> AsyncGenerator[LocalProvider]:
         return True
 
     async with OllamaEmulator() as ollama, LMStudioEmulator() as lmstudio:
-        ollama.faults.append(answers)
-        lmstudio.faults.append(answers)
         endpoints = tuple(EndpointConfig.parse(server.url) for server in (ollama, lmstudio))
         config = LocalProviderConfig(endpoints=endpoints, auto_discover=False, monitor=False)
         async with LocalProvider(config) as local:
+            for model in MODELS.values():
+                await local.complete(CompletionRequest(model, "Hello"))
+            ollama.faults.append(answers)
+            lmstudio.faults.append(answers)
             yield local
 
 
@@ -127,7 +132,7 @@ Ask = Callable[[LocalProvider, str], Awaitable[str]]
 
 async def calls_of(ask: Ask, service: str, pieces: int) -> Calls:
     async with two_services(pieces) as local:
-        await ask(local, MODELS[service])  # looks at what is there, once
+        await ask(local, MODELS[service])  # looks at what is in memory now
         with Calls() as calls:
             text = await ask(local, MODELS[service])
         assert text == " word" * pieces

@@ -223,13 +223,17 @@ static void make_vectors(void) {
 }
 
 static void make_lists(void) {
-    struct text ollama = {0}, native = {0}, openai = {0};
+    struct text ollama = {0}, running = {0}, native = {0}, openai = {0};
     for (int i = 0; i <= MODELS; i++) {
         const char *name = i < MODELS ? MODEL[i].name : "vectors", *comma = i ? "," : "";
         add(&ollama, "%s{\"name\":\"%s:latest\",\"model\":\"%s:latest\",\"modified_at\":"
                      "\"2026-11-01T10:00:00.123456789Z\",\"size\":2019393189,\"digest\":\"%064d\","
                      "\"details\":{\"format\":\"gguf\",\"family\":\"llama\",\"parameter_size\":\"3.2B\","
                      "\"quantization_level\":\"Q4_K_M\"}}", comma, name, name, i);
+        /* Of the model for vectors the length of its context is not told: then no text may be cut. */
+        add(&running, "%s{\"name\":\"%s:latest\",\"model\":\"%s:latest\",\"size\":2019393189,"
+                      "\"expires_at\":\"2026-11-22T11:00:00Z\"%s}", comma, name, name,
+            i < MODELS ? ",\"context_length\":4096" : "");
         add(&native, "%s{\"type\":\"%s\",\"publisher\":\"stub\",\"key\":\"lms-%s\",\"display_name\":\"%s\","
                      "\"architecture\":\"llama\",\"quantization\":{\"name\":\"Q4_K_M\"},\"size_bytes\":2019393189,"
                      "\"params_string\":\"3B\",\"loaded_instances\":[{\"id\":\"lms-%s\",\"config\":"
@@ -242,8 +246,7 @@ static void make_lists(void) {
     tags = json("", "{\"models\":[%s]}", ollama.data);
     native_list = json("", "{\"models\":[%s]}", native.data);
     model_list = json("", "{\"object\":\"list\",\"data\":[%s]}", openai.data);
-    ps = json("", "{\"models\":[{\"name\":\"fast-20:latest\",\"model\":\"fast-20:latest\",\"size\":2019393189,"
-                  "\"expires_at\":\"2026-11-22T11:00:00Z\",\"context_length\":4096}]}");
+    ps = json("", "{\"models\":[%s]}", running.data);
     const char *show = "{\"details\":{\"format\":\"gguf\",\"family\":\"llama\"},\"model_info\":{"
                        "\"general.architecture\":\"llama\",\"llama.context_length\":131072},\"capabilities\":%s}";
     show_chat = json("", show, "[\"completion\",\"tools\"]");
