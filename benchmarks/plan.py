@@ -101,19 +101,27 @@ def model_name(work: Work, style: str) -> str:
     return f"cpp-{work.model}" if work.key == "embed_base64" else f"lms-{work.model}"
 
 
+# Only whole chats are asked of these, or only some of them.
+_CHATS = {
+    "aiohttp_document": ("chat_20", "chat_200", "chat_64", "chat_paced"),
+    "patinox_transport": ("chat_20", "chat_200"),
+    "patinox_without_network": ("chat_20", "chat_200"),
+}
+# Ollama's own language has no base64, litellm asks for text, any-llm-sdk never does.
+_VECTORS = {"embed_base64": "litellm_async/openai", "embed_float": "any_llm_async/openai"}
+
+
 def does(candidate: Candidate, work: Work) -> bool:
     """Whether a client can do a kind of work, or has no such call."""
     if work.only and candidate.module not in work.only:
         return False
-    if candidate.module == "aiohttp_document":
-        return work.work == "chat"
-    if candidate.module in {"patinox_transport", "patinox_without_network"}:
-        return work.key in {"chat_20", "chat_200"}
+    if work.key not in _CHATS.get(candidate.module, (work.key,)):
+        return False
     if "blocking" in candidate.module and work.at_once > 1:
         return False
-    if work.key == "embed_base64":  # Ollama's own language has no such form; litellm asks for text
-        return candidate.style == OPENAI and candidate.module != "litellm_async"
-    return True
+    if work.key == "embed_base64" and candidate.style == OLLAMA:
+        return False
+    return _VECTORS.get(work.key) != candidate.key
 
 
 class Target(NamedTuple):
