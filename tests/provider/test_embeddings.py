@@ -53,6 +53,10 @@ def test_a_row_is_a_copy() -> None:
     assert EmbeddingMatrix.from_rows(ROWS) == MATRIX
 
 
+def test_a_number_too_large_for_single_precision_is_infinite() -> None:
+    assert EmbeddingMatrix.from_rows([[1e39, -1e39]]).tolist() == [[math.inf, -math.inf]]
+
+
 def test_rows_of_different_lengths_are_no_matrix() -> None:
     with pytest.raises(ValueError, match="rows of 1 to 3 numbers"):
         EmbeddingMatrix.from_rows([[1.0, 2.0], [1.0, 2.0, 3.0], [1.0]])
@@ -107,6 +111,16 @@ def test_rows_of_base64_become_one_block() -> None:
     rows = [base64.b64encode(struct.pack("<2f", *row)).decode() for row in [(1.0, 2.0), (0.5, -4)]]
     assert EmbeddingMatrix.from_base64(rows) == EmbeddingMatrix.from_rows([[1, 2], [0.5, -4]])
     assert EmbeddingMatrix.from_base64([]).dimensions == 0
+
+
+def test_bytes_are_turned_round_on_machines_that_write_them_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = base64.b64encode(struct.pack("<2f", 1.0, 2.0)).decode()
+    turned = {"little": "big", "big": "little"}[sys.byteorder]
+    monkeypatch.setattr(sys, "byteorder", turned)
+    (found,) = EmbeddingMatrix.from_base64([row]).tolist()
+    assert struct.pack("<2f", *found) == struct.pack(">2f", 1.0, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,17 @@ def test_an_answer_without_output_is_signed_too() -> None:
     assert isinstance(last, ResponseFinished)
 
 
+def test_the_time_before_its_turn_came_is_not_held_against_the_server() -> None:
+    clock = Clock()
+    running = answer(clock=clock, total=1000)
+    clock.now += 290
+    running.starts()
+    clock.now += 20
+    assert running.seconds == 20
+    assert running.limit() == (280, "first_token")
+    assert running.total() == 690
+
+
 def test_the_end_tells_what_turned_out_otherwise_than_asked() -> None:
     *_, end = read(answer(START, TextDelta("a"), ResponseFinished(), review=("Cut.",)), 3)
     assert isinstance(end, ResponseFinished)

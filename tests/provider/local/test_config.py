@@ -59,6 +59,8 @@ INFINITE = float("inf")
         (LocalProviderConfig, "preferred_service", ""),
         (LocalProviderConfig, "default_model", " "),
         (LocalProviderConfig, "default_model", "::x"),
+        (LocalProviderConfig, "ollama", ServiceConfig()),
+        (LocalProviderConfig, "embedded", None),
     ],
 )
 def test_a_wrong_setting_cannot_be_made(

@@ -33,7 +33,14 @@ from patinox.provider.local.events import (
     Event,
     QueueWaited,
 )
-from patinox.testing import Exchange, LMStudioEmulator, LMStudioModel, OllamaEmulator, OllamaModel
+from patinox.testing import (
+    Exchange,
+    LMStudioEmulator,
+    LMStudioModel,
+    OllamaAnswer,
+    OllamaEmulator,
+    OllamaModel,
+)
 
 ConfigFor = Callable[..., LocalProviderConfig]
 Fault = Callable[[Exchange], Awaitable[bool]]
@@ -319,13 +326,14 @@ async def test_one_server_of_many_is_told_once_when_it_is_asked_directly(
 
 
 def test_the_blocking_face_tells_as_well(notes: Notes) -> None:
-    with OllamaEmulator(models=[talker()]).run_in_thread() as ollama:
+    models = [talker(), talker(name="slow:1b", reply=OllamaAnswer(text=("word ",) * 10_000))]
+    with OllamaEmulator(models=models, chunk_delay=0.02).run_in_thread() as ollama:
         config = LocalProviderConfig(
             auto_discover=False, monitor=False, endpoints=(EndpointConfig.parse(ollama.url),)
         )
         with SyncLocalProvider(config, observers=[notes]) as local:
             local.complete(CHAT)
-            with local.stream_completion(CHAT) as stream:
+            with local.stream_completion(CompletionRequest("slow:1b", ["Count."])) as stream:
                 next(stream)
     assert [end.outcome for end in notes.of(CallFinished)] == ["success", "client_gone"]
 

@@ -44,7 +44,7 @@ async def _respelt(exchange: Exchange, change: Callable[[bytes], bytes]) -> None
 def leaves(value: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:  # noqa: ANN401
     """Return a decoded document with each leaf changed, which is given with its field's name."""
     if isinstance(value, dict):
-        members: dict[str, Any] = value
+        members = cast("dict[str, Any]", value)
         return {key: leaves(item, change, key) for key, item in members.items()}
     if isinstance(value, list):
         items = cast("Iterable[Any]", value)

@@ -168,6 +168,7 @@ def test_a_grammar_is_sent_alone() -> None:
     options = LlamaCppOptions(grammar='root ::= "a"')
     assert chat(words=options.words())["grammar"] == 'root ::= "a"'
     assert chat(words=options.words(), tools=[add], tool_choice="none")["grammar"]
-    for fields in ({"schema": list[int]}, {"tools": [add]}):
+    both: tuple[dict[str, Any], ...] = ({"schema": list[int]}, {"tools": [add]})
+    for fields in both:
         with pytest.raises(InvalidRequest, match="`grammar` excludes `schema` and `tools`"):
             chat(words=options.words(), **fields)
