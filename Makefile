@@ -3,7 +3,7 @@
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help setup run test check unit lint types coverage format docs bench lock clean
+.PHONY: help setup run test check unit lint types coverage soak format docs bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ coverage: $(READY) ## the tests, with the coverage that they must reach
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include=$$($(BIN)/python tests/test_architecture.py) --fail-under=100
+
+SECONDS := 60
+soak: $(READY) ## a thousand streams at a time, cancelled, spoilt, servers killed: SECONDS=60
+	$(BIN)/python scripts/soak --seconds $(SECONDS)
 
 format: $(READY) ## rewrite to the house's layout
 	$(BIN)/ruff check --fix
