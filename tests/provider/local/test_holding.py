@@ -1,8 +1,9 @@
 """What goes out of an answer, and when."""
 
+import msgspec
 import pytest
 
-from patinox.provider.local.holding import MOST_EVENTS, Held
+from patinox.provider.local.holding import MOST_BYTES, MOST_EVENTS, Held
 from patinox.provider.stream import (
     LoadProgress,
     ReasoningDelta,
@@ -33,7 +34,9 @@ def test_the_beginning_is_held_back_until_the_first_output(output: StreamEvent) 
 
 
 def test_what_comes_at_once_goes_out_at_once() -> None:
-    assert Held().take([START, TEXT, TEXT]) == [START, TEXT, TEXT]
+    held = Held()
+    assert held.take([START, TEXT, TEXT]) == [START, TEXT, TEXT]
+    assert held.committed
 
 
 def test_that_a_model_is_loaded_is_told_at_once() -> None:
@@ -53,8 +56,17 @@ def test_no_more_is_held_back_than_so_many_events() -> None:
 
 
 def test_no_more_is_held_back_than_so_many_bytes() -> None:
+    around = len(msgspec.json.encode([ResponseStarted(model="m", id="")]))
+    exactly = ResponseStarted(model="m", id="x" * (MOST_BYTES - around))
+    assert Held().take([exactly]) == []
+    more = ResponseStarted(model="m", id="x" * (MOST_BYTES - around + 1))
+    assert Held().take([more]) == [more]
     held = Held()
-    large = ResponseStarted(model="m", id="x" * 200_000)
-    assert held.take([large]) == []
-    assert held.take([large]) == [large, large]
+    half = ResponseStarted(model="m", id="x" * (MOST_BYTES // 2))
+    assert held.take([half]) == []
+    assert held.take([half]) == [half, half]
     assert held.committed
+
+
+def test_how_much_that_is() -> None:
+    assert (MOST_EVENTS, MOST_BYTES) == (64, 256 * 1024)
