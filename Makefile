@@ -47,6 +47,7 @@ format: $(READY) ## rewrite to the house's layout
 docs: $(READY) ## write the generated parts of docs/ anew
 	$(BIN)/python scripts/cli_docs
 	$(BIN)/python scripts/config_docs
+	$(BIN)/python scripts/services_docs
 	$(BIN)/python scripts/telemetry_docs
 
 bench: $(READY) ## Patinox beside its peers, into docs/performance.md (20 minutes; QUICK=1: a look)

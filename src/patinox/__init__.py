@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         ServiceUnavailable,
         StreamInterrupted,
     )
+    from patinox.provider.local.features import Feature
     from patinox.provider.local.llamacpp import LlamaCppProvider
     from patinox.provider.local.lmstudio import LMStudioProvider
     from patinox.provider.local.ollama import OllamaProvider
@@ -195,6 +196,7 @@ __all__ = [
     "EmbeddingResponse",
     "EndpointConfig",
     "FailedAttempt",
+    "Feature",
     "GenerationRequest",
     "HealthCheckConfig",
     "Image",
@@ -320,6 +322,7 @@ _HOMES = {
         "ResponseTooLarge ServiceError ServiceNotFound ServiceTimeout ServiceUnavailable "
         "StreamInterrupted"
     ),
+    "patinox.provider.local.features": "Feature",
     "patinox.provider.local.llamacpp": "LlamaCppProvider",
     "patinox.provider.local.lmstudio": "LMStudioProvider",
     "patinox.provider.local.ollama": "OllamaProvider",

@@ -30,6 +30,7 @@ from patinox import (
     EmbeddingResponse,
     EndpointConfig,
     FailedAttempt,
+    Feature,
     GenerationRequest,
     HealthCheckConfig,
     Image,
@@ -321,7 +322,11 @@ async def manage(local: LocalProvider, ollama: OllamaProvider) -> None:
 def spec() -> ServiceSpec:
     """Describe a service of one's own."""
     return ServiceSpec(
-        name="mine", label="Mine", docs="https://example.com", provider=OllamaProvider
+        name="mine",
+        label="Mine",
+        docs="https://example.com",
+        provider=OllamaProvider,
+        since={Feature.TOOLS: "1.2"},
     )
 
 

@@ -295,5 +295,6 @@ SERVICE = ServiceSpec(
     start_hint='pip install "patinox[embedded]"',
     stand_in=True,
     available=engine_available,
+    shown_of="the real engine of `xllamacpp` 2026.10, with the demo model",
     rank=90,
 )

@@ -209,5 +209,6 @@ SERVICE = ServiceSpec(
     start_hint="llama-server -m model.gguf",
     probes=(HTTPRequest(path="/health"), HTTPRequest(path="/props")),
     identify=identify,
+    shown_of="a real one of build 11541 with one model; a router is emulated, built to its sources",
     rank=30,
 )

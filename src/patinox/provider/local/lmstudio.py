@@ -261,5 +261,7 @@ SERVICE = ServiceSpec(
     start_hint="lms server start",
     probes=(HTTPRequest(path="/lmstudio-greeting"), HTTPRequest(path="/lms-status")),
     identify=identify,
+    since={Feature.TOOLS: "0.3.6", Feature.FORCED_TOOL: "0.3.15"},
+    shown_of="emulated 0.3 and 0.4, built to its documentation and to recorded replies",
     rank=20,
 )

@@ -278,5 +278,14 @@ SERVICE = ServiceSpec(
     start_hint="ollama serve",
     probes=(HTTPRequest(path="/api/version"), HTTPRequest(path="/")),
     identify=identify,
+    since={
+        Feature.TOOLS: "0.3.0",
+        Feature.SCHEMA: "0.5.0",
+        Feature.THINK: "0.9.0",
+        Feature.THINK_LEVEL: "0.11.0",
+        Feature.LOGPROBS: "0.12.11",
+        Feature.EMBEDDINGS: "0.2.6",
+    },
+    shown_of="emulated 0.24, compared with a running one, and 0.33, built to its sources",
     rank=10,
 )

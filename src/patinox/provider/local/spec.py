@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from patinox.provider.local.endpoint import Endpoint
+from patinox.provider.local.features import Feature
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.secret import Secret
@@ -64,6 +65,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         identify: reads these replies, `None` for one that failed; `None` if it is another service.
         stand_in: needs no server: it is used where none answers, or when it is asked for.
         available: whether what a stand-in needs is installed.
+        since: the first version with a feature, where it came later than the rest.
+        shown_of: the versions that its tests are run against, and what these rest on.
         rank: place in the order of preference where nothing else decides; the lower, the sooner.
     """
 
@@ -78,4 +81,6 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     identify: Identify = lambda _: None
     stand_in: bool = False
     available: Callable[[], bool] = lambda: True
+    since: Mapping[Feature, str] = {}
+    shown_of: str = ""
     rank: int = 50
