@@ -76,10 +76,16 @@ def test_what_is_asked_not_to_be_done_needs_no_ability(fields: dict[str, Any]) -
     refuse(CompletionRequest("m", "Hi", **fields), cannot, label="Owl", service="owl")
 
 
+CALLED = CompletionMessage(
+    role="assistant", content="a", reasoning="b", tool_calls=(ToolCall("1", "f", "{}"),)
+)
+
+
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
         (CompletionRequest("m", ["a", "b"]), ["a", "b"]),
+        (CompletionRequest("m", [CALLED, "c"]), ["a", "c", "b", "{}"]),
         (TextCompletionRequest("m", "a", "b"), ["a", "b"]),
         (TextCompletionRequest("m", "a"), ["a", ""]),
         (EmbeddingRequest("m", ["a", "b"]), ["a", "b"]),

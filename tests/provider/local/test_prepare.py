@@ -23,6 +23,7 @@ from patinox.provider.local.config import LMStudioConfig, OllamaConfig
 from patinox.provider.local.llamacpp import LlamaCppProvider
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
+from patinox.provider.local.prepare import prepare
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.types import (
     CompletionMessage,
@@ -282,6 +283,14 @@ async def test_an_answer_of_another_model_is_refused_or_labelled(
         answer = await ask(provider, replace(request, on_mismatch="label"))
         assert answer.model == "a"
         assert answer.warnings == ("LM Studio answered with 'a' instead of 'b'.",)
+
+
+async def test_of_another_models_name_only_so_much_is_shown() -> None:
+    async with lmstudio(LMStudioModel(key="b" * 300, loaded_context_length=4096)) as (_, provider):
+        info = replace((await provider.list_models())[0], id="a", aliases=())
+        prepared = await prepare(provider, CompletionRequest("a", "Hi"), info, streaming=True)
+        with pytest.raises(ModelMismatch, match=f"answered with '{'b' * 100}…' instead of"):
+            prepared.accept("b" * 300)
 
 
 # Typed options.

@@ -71,7 +71,10 @@ def _needs(request: Request) -> Iterator[tuple[str, str, str]]:
 def said_in(request: Request) -> list[str]:
     """Return the texts of a request, none of which belongs into an error."""
     if isinstance(request, CompletionRequest):
-        return [message.content for message in request.messages]
+        turns = request.messages
+        said = [turn.content for turn in turns] + [turn.reasoning for turn in turns]
+        said += [call.arguments for turn in turns for call in turn.tool_calls]
+        return [text for text in said if text]
     if isinstance(request, TextCompletionRequest):
         return [request.prompt, request.suffix or ""]
     return list(request.input)
@@ -100,8 +103,6 @@ def _tokens_of_texts(request: Prompt) -> int:
     texts = said_in(request)
     tokens = 0
     if isinstance(request, CompletionRequest):
-        texts += [message.reasoning for message in request.messages]
-        texts += [call.arguments for message in request.messages for call in message.tool_calls]
         tools = request.offered_tools
         texts += [msgspec.json.encode(tool.definition).decode() for tool in tools]
         tokens = _TOKENS_PER_MESSAGE * len(request.messages)

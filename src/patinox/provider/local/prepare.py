@@ -26,6 +26,9 @@ from patinox.provider.types import (
 if TYPE_CHECKING:
     from patinox.provider.local.service import ServiceProvider
 
+# Characters of another model's name that are shown.
+_LONGEST_NAME = 100
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A request in the server's words, and how to read the answer.
@@ -110,7 +113,8 @@ def _accept(
 ) -> str | None:
     if answered == info.id or service.answers_as(info, answered):
         return None
-    said = f"{service.label} answered with {answered!r} instead of {info.id!r}."
+    name = answered if len(answered) <= _LONGEST_NAME else f"{answered[:_LONGEST_NAME]}…"
+    said = f"{service.label} answered with {name!r} instead of {info.id!r}."
     if request.on_mismatch == "label":
         return said
     raise ModelMismatch(said, hint="See: patinox models")

@@ -784,20 +784,39 @@ def test_a_length_that_cannot_be_is_unknown(length: object) -> None:
     assert read_fault(native("x", n_ctx=length)).context_tokens is None
 
 
-PROMPT = "My secret is\nthat I like the moon."
+def wrapped(times: int) -> str:
+    """Put an error into a string of an error, so many times; it grows little with each."""
+    text = '{"error":"boom"}'
+    for _ in range(times):
+        inner = text.replace("\\", "\\u005c").replace('"', "\\u0022")
+        text = f'{{"error":"{inner}"}}'
+    return text
+
+
+@pytest.mark.parametrize("times", [1, 7, 300, 600])
+def test_an_error_may_be_wrapped_however_often(times: int) -> None:
+    error = OLLAMA.classify(reply(500, wrapped(times).encode()))
+    assert type(error) is ServiceError
+    assert ("boom." in error.message) == (times < 8)
+    assert len(error.message) < 2 * MAX_TEXT
+
+
+PROMPT = 'My "secret" is\nthat I äöü like C:\\temp.'
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cannot parse: My secret is that I like the moon. Sorry", "cannot parse: … Sorry"),
-        ("cannot parse: My secret is that I…", "cannot parse: ……"),
-        ("cannot parse: My secret is that", "cannot parse: …"),
-        ("My secret is that you: My secret is that I", "…you: …"),
-        ("My secret is the", "My secret is the"),
+        (f"cannot parse: {clean(PROMPT)} Sorry", "cannot parse: …. Sorry"),
+        ('cannot parse: My "secret" is that I ä…', "cannot parse: ……"),
+        ("not here: secret is that I äöü like, here", "not here: …, here"),
+        (f"bad: {json.dumps(PROMPT)}", 'bad: "…."'),
+        (f"bad: {json.dumps(json.dumps(PROMPT, ensure_ascii=False))}", 'bad: "\\"….\\""'),
+        ('My "secret" is that you: My "secret" is that I äöü', 'My "secret" is that you: …'),
         ("bad token key-12, not key-13", "bad token ***, not key-13"),
         ("short one", "short one"),
     ],
+    ids=["line", "cut", "middle", "JSON", "JSON in JSON", "other", "key", "short"],
 )
 def test_what_was_said_is_taken_out_of_what_the_server_says(text: str, expected: str) -> None:
     assert discreet(text, key="key-12", said=["short", PROMPT]) == expected

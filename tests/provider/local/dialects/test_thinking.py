@@ -80,6 +80,11 @@ def test_of_a_model_not_known_to_think_a_late_tag_is_text(
     assert all(isinstance(event, TextDelta) for event in split(*text, thinks=thinks))
 
 
+@pytest.mark.parametrize("pieces", [[" " * 1025 + "<think>hm"], [" "] * 1025 + ["<think>hm"]])
+def test_blanks_without_end_are_text_and_not_held_back(pieces: list[str]) -> None:
+    assert fold(*pieces, thinks=True) == ("", " " * 1025 + "<think>hm")
+
+
 def test_text_is_handed_on_as_it_comes() -> None:
     pieces = ["He", "llo", " <b>", "bold", "</b>"]
     assert split(*pieces) == [TextDelta(piece) for piece in pieces]

@@ -1,3 +1,5 @@
+import time
+
 import msgspec
 import pytest
 
@@ -79,9 +81,14 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
         (b'{"x":"' + b"[" * 500 + b'"}', False),
         (b'{"x":"\\"' + b"{" * 500 + b'"}', False),
         (b"[" * 101, True),
+        (b'["' + b"[" * 500, False),
+        (b'["' + b"[" * 500 + b"\\", False),
         (DEEP, True),
     ],
-    ids=["100", "101", "objects", "wide", "a text", "a quote in a text", "cut", "100,000"],
+    ids=[
+        *("100", "101", "objects", "wide", "a text", "a quote in a text", "cut"),
+        *("a text without end", "a text that ends in half of an escape", "100,000"),
+    ],
 )
 def test_what_is_nested_deeper_than_anything_is_refused_unread(data: bytes, *, deep: bool) -> None:
     try:
@@ -109,6 +116,18 @@ def test_what_is_nested_deeper_than_anything_is_refused_unread(data: bytes, *, d
 )
 def test_what_breaks_off_is_told_from_what_is_wrong(data: bytes, *, cut: bool) -> None:
     assert breaks_off(data) is cut
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'"'], ids=["cut", "half of an escape", "whole"])
+@pytest.mark.parametrize("filling", [b'\\"', b"x"], ids=["quotes", "letters"])
+def test_a_long_text_takes_no_longer_than_its_length(filling: bytes, end: bytes) -> None:
+    text = b'"' + filling * (2**20 // len(filling)) + end
+    nested, odd = b"[" * 60 + text, b'{"size":NaN,"name":' + text
+    started = time.process_time()  # of this process only: the machine may be under load
+    for data in (nested, odd):
+        with pytest.raises(ParseError):
+            decode_leniently(data, Inner, what="It")
+    assert time.process_time() - started < 0.5
 
 
 class Measured(msgspec.Struct):

@@ -122,6 +122,18 @@ def test_an_event_without_end_is_refused(line: bytes) -> None:
     )
 
 
+def test_an_event_of_empty_lines_takes_no_more_memory_than_its_bytes() -> None:
+    decoder, part = SSEDecoder(), b"data:\n" * 10_000
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            decoder.feed(part, [])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < len(part) * 20
+
+
 def test_comments_may_come_for_ever_and_take_no_memory() -> None:
     decoder, part = SSEDecoder(), b": processing the prompt\n\ndata: x\n\n" * 30
     tracemalloc.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -27,8 +27,10 @@ from patinox.provider.local.errors import (
 from patinox.provider.local.wire.http import HTTPReply
 
 MAX_TEXT = 500
-# So many characters in a row that a server repeats are no coincidence.
+# So many letters and digits in a row that a server repeats are no coincidence.
 MIN_ECHO = 16
+# Servers pass on what others said, inside a string; deeper than this nobody means it.
+_MOST_WRAPS = 8
 _MOST = 2**63
 MAX_RETRY_AFTER = 10.0
 _HTTP_DATE = re.compile(
@@ -36,6 +38,10 @@ _HTTP_DATE = re.compile(
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_ESCAPE = r"\\+u([0-9a-fA-F]{4})|\\+[bfnrt]"
+_ESCAPED = re.compile(_ESCAPE)
+_ONE = re.compile(f"{_ESCAPE}|.", re.DOTALL)
+_NO_LETTER = re.compile(r"[\W_]+")
 _KEY = re.compile(r"(?i)(sk-[\w:-]{4,}|bearer\s+\S+|provided: \S+)")
 
 Kind = type[ProviderError]
@@ -86,12 +92,12 @@ def read_fault(body: bytes) -> Fault:
     return _fault_of(_members(value).get("error") or value)
 
 
-def _fault_of(value: object) -> Fault:
+def _fault_of(value: object, wraps: int = 0) -> Fault:
     if isinstance(value, str):
-        return _nested(value) or Fault(text=clean(value))
+        return _nested(value, wraps) or Fault(text=clean(value))
     members = _members(value)
     message = members.get("message")
-    inner = _nested(message) if isinstance(message, str) else None
+    inner = _nested(message, wraps) if isinstance(message, str) else None
     words = (_word(members.get(key)) for key in ("type", "code"))
     return inner or Fault(
         text=clean(message) if isinstance(message, str) else "",
@@ -101,16 +107,16 @@ def _fault_of(value: object) -> Fault:
     )
 
 
-def _nested(text: str) -> Fault | None:
+def _nested(text: str, wraps: int) -> Fault | None:
     """Read the JSON object that both Ollama and LM Studio pass on inside a string."""
-    start = text.find('{"error"')
+    start = text.find('{"error"') if wraps < _MOST_WRAPS else -1
     if start < 0:
         return None
     try:
         value = msgspec.json.decode(text[start:])
     except (msgspec.DecodeError, RecursionError):
         return None
-    return _fault_of(value["error"])
+    return _fault_of(value["error"], wraps + 1)
 
 
 def _members(value: object) -> Mapping[str, object]:
@@ -144,25 +150,63 @@ def clean(text: str) -> str:
 
 
 def discreet(text: str, *, key: str, said: Iterable[str]) -> str:
-    """Take the key and the beginnings of what was said out of a server's text that repeats them."""
+    """Take the key and what was said out of a server's text that repeats it, escaped or not."""
     if key:
         text = text.replace(key, "***")
     for one in (key, *said):
-        text = _without(text, _CONTROL.sub(" ", one).strip())
+        text = _without(text, one)
     return text
 
 
 def _without(text: str, said: str) -> str:
-    """Put an ellipsis for each run of at least `MIN_ECHO` characters with which `said` begins."""
-    head, *repeats = text.split(said[:MIN_ECHO]) if len(said) >= MIN_ECHO else [text]
-    rest = said[MIN_ECHO:]
-    for repeat in repeats:
-        same = next(
-            (at for at, pair in enumerate(zip(repeat, rest, strict=False)) if pair[0] != pair[1]),
-            min(len(repeat), len(rest)),
-        )
-        head += "…" + repeat[same:]
-    return head
+    """Put an ellipsis for each run of at least `MIN_ECHO` letters and digits that `said` has too.
+
+    What stands between letters does not count: a server writes it in its own way.
+    """
+    if len(said) < MIN_ECHO:
+        return text
+    known = _NO_LETTER.sub("", _ESCAPED.sub(_plain, said))
+    places = [(letter, found) for found in _ONE.finditer(text) if (letter := _plain(found))]
+    letters = "".join(letter for letter, _ in places)
+    kept, pieces = 0, list[str]()
+    for start, end in _shared(letters, known):
+        pieces += (text[kept : places[start][1].start()], "…")
+        kept = places[end - 1][1].end()
+    return "".join(pieces) + text[kept:]
+
+
+def _shared(letters: str, known: str) -> Iterator[tuple[int, int]]:
+    """Find the runs of at least `MIN_ECHO` in `letters` that are in `known`, however long it is."""
+    half = MIN_ECHO // 2
+    # Such a run has one of these in it, wherever it begins; of equal ones the first is looked at.
+    blocks: dict[str, int] = {}
+    for start in range(0, len(known), half):
+        blocks.setdefault(known[start : start + half], start)
+    done = at = 0
+    while at < len(letters):
+        place = blocks.get(letters[at : at + half])
+        at += 1
+        if place is None:
+            continue
+        before = _alike(letters[done : at - 1][::-1], known[max(0, place - at) : place][::-1])
+        after = _alike(letters[at - 1 :], known[place : place + len(letters)])
+        if before + after >= MIN_ECHO:
+            start, done = at - 1 - before, at - 1 + after
+            yield start, done
+            at = done
+
+
+def _alike(one: str, other: str) -> int:
+    """Count the characters with which both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    least = min(len(one), len(other))
+    return next((number for number, (left, right) in pairs if left != right), least)
+
+
+def _plain(found: re.Match[str]) -> str:
+    """Return the letter or digit that a character is, also where it is escaped; else nothing."""
+    one = chr(int(found[1], 16)) if found[1] else found[0]
+    return one if one.isalnum() else ""
 
 
 def classify(reply: HTTPReply, rules: Sequence[Rule]) -> ProviderError:

@@ -10,6 +10,8 @@ from patinox.provider.stream import ReasoningDelta, ReasoningImplied, StreamEven
 
 _OPEN = "<think>"
 _CLOSE = "</think>"
+# Blanks that may come before reasoning: more are text, and are not held back.
+_MOST_BLANKS = 1024
 
 
 class ThinkSplitter:
@@ -56,7 +58,10 @@ class ThinkSplitter:
 
     def _at_start(self, text: str, events: list[StreamEvent]) -> None:
         begun = text.lstrip()
-        if begun.startswith(_OPEN):
+        if len(text) - len(begun) > _MOST_BLANKS:
+            self._read = self._as_text
+            self._go_on(text, events)
+        elif begun.startswith(_OPEN):
             self._read = self._as_reasoning
             self._go_on(begun.removeprefix(_OPEN), events)
         elif _OPEN.startswith(begun):

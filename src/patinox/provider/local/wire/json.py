@@ -25,9 +25,11 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_NESTING = 100
 _CUT_OFF = "truncated"
-# Texts, so that what stands in them is passed over; and what opens, closes, or is no number.
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
-_NO_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
+# A text, so that what stands in it is passed over. One that does not end goes on to the end of all,
+# and nothing is tried twice: of a hostile reply, each byte is looked at once.
+_TEXT = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
+_BRACKETS = re.compile(_TEXT + rb"|[\[{\]}]", re.DOTALL)
+_NO_NUMBERS = re.compile(_TEXT + rb"|-?Infinity|NaN", re.DOTALL)
 
 
 def decode_json(data: bytes | msgspec.Raw, kind: type[T], *, what: str, at: str = "$") -> T:

@@ -31,8 +31,7 @@ class SSEDecoder:
         self._after_cr = False
         self._first = True
         self._name = ""
-        self._data: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()  # each line of it with its end, which joins it to the next
 
     def feed(self, data: bytes, events: list[ServerSentEvent]) -> None:
         """Take bytes, add the events they complete to `events`.
@@ -77,7 +76,7 @@ class SSEDecoder:
         self._hold(rest)
 
     def _hold(self, data: bytes) -> None:
-        self._check(len(self._held) + len(data) + self._size)
+        self._check(len(self._held) + len(data) + len(self._data))
         self._held += data
 
     def _check(self, length: int) -> None:
@@ -100,12 +99,10 @@ class SSEDecoder:
             self._name = value.decode("utf-8", "replace")
         elif field in {b"data", b"error"}:
             self._name = "error" if field == b"error" else self._name
-            self._data.append(value)
-            self._size += len(value) + 1  # the line end that joins it to the next
+            self._data += value + b"\n"
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._data:
-            events.append(ServerSentEvent(self._name, b"\n".join(self._data)))
-        self._data = []
-        self._size = 0
+            events.append(ServerSentEvent(self._name, bytes(self._data[:-1])))
+            self._data.clear()
         self._name = ""
