@@ -231,11 +231,13 @@ async def test_an_error_repeats_neither_the_key_nor_the_request(streamed: bool) 
     ):
         server.faults.append(repeats)
         path = "/api/chat"
-        with pytest.raises(ProviderError, match=r"bad token \*\*\*, cannot parse: … Sorry") as chat:
+        with pytest.raises(
+            ProviderError, match=r"bad token \*\*\*, cannot parse: …. Sorry"
+        ) as chat:
             await ollama.complete(CompletionRequest("a:1", [SECRET]))
         path = "/api/embed"
         with pytest.raises(
-            ProviderError, match=r"bad token \*\*\*, cannot parse: … Sorry"
+            ProviderError, match=r"bad token \*\*\*, cannot parse: …. Sorry"
         ) as embed:
             await ollama.embed(EmbeddingRequest("e:1", ["a", SECRET]))
         path = "/api/tags"
