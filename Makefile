@@ -3,7 +3,7 @@
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help setup run test check unit lint types coverage soak format docs bench lock clean
+.PHONY: help setup run test check unit lint types coverage soak mutants format docs bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ coverage: $(READY) ## the tests, with the coverage that they must reach
 SECONDS := 60
 soak: $(READY) ## a thousand streams at a time, cancelled, spoilt, servers killed: SECONDS=60
 	$(BIN)/python scripts/soak --seconds $(SECONDS)
+
+mutants: $(READY) ## change what decides without I/O, a little at a time: does a test see it?
+	$(BIN)/python scripts/mutants --sample $(or $(SAMPLE),20)
 
 format: $(READY) ## rewrite to the house's layout
 	$(BIN)/ruff check --fix

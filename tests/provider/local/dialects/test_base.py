@@ -1,8 +1,10 @@
 """What both dialects owe: any cut, any bytes, any end, and a stream that equals the whole."""
 
 import base64
+import itertools
 import json
 import struct
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from patinox.provider.assemble import Assembler
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.dialects.base import (
+    ChatDecoder,
     Dialect,
     arguments_text,
     embedding_response,
@@ -22,8 +25,14 @@ from patinox.provider.local.dialects.base import (
 )
 from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.openai import OpenAIDialect
-from patinox.provider.local.errors import ParseError, ServiceError, StreamInterrupted
+from patinox.provider.local.errors import (
+    ParseError,
+    ResponseTooLarge,
+    ServiceError,
+    StreamInterrupted,
+)
 from patinox.provider.local.wire.http import HTTPReply
+from patinox.provider.local.wire.lines import MAX_LINE
 from patinox.provider.types import CompletionRequest, CompletionResponse, StreamEvent, Usage
 
 OLLAMA: Dialect = OllamaDialect()
@@ -206,6 +215,49 @@ def test_where_the_bytes_are_cut_does_not_matter(dialect: Dialect, data: bytes) 
     assert outcome(dialect, bytewise(data)) == wanted
     for cut in range(1, len(data)):
         assert outcome(dialect, [data[:cut], b"", data[cut:]]) == wanted
+
+
+SHORT = {
+    "ollama": (
+        OLLAMA,
+        ndjson(ollama_chunk({"content": "aü"}, done=False), ollama_chunk({}, **END)),
+    ),
+    "openai": (OPENAI, sse(openai_chunk({"content": "aü"}), openai_chunk({}, "stop"))),
+    "openai with CRLF": (
+        OPENAI,
+        sse(openai_chunk({"content": "aü"}), openai_chunk({}, "stop")).replace(b"\n", b"\r\n"),
+    ),
+    "error": (OLLAMA, b'{"model":"m","message":{"content":"a"}}\n{"error":"boom"}\n'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dialect", "data"), SHORT.values(), ids=SHORT)
+def test_where_a_short_stream_is_cut_twice_does_not_matter(dialect: Dialect, data: bytes) -> None:
+    assert len(data) <= 400
+    wanted = outcome(dialect, [data])
+    for first, second in itertools.combinations(range(1, len(data)), 2):
+        assert outcome(dialect, [data[:first], data[first:second], data[second:]]) == wanted
+
+
+def feed_times(decoder: ChatDecoder, piece: bytes, times: int) -> None:
+    for _ in range(times):
+        decoder.feed(piece, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dialect", "start"), [(OLLAMA, b"{"), (OPENAI, b"data: {")])
+def test_no_more_than_the_budget_of_a_line_is_held(dialect: Dialect, start: bytes) -> None:
+    decoder, piece = dialect.decoder(QUESTION), b"x" * 2**16
+    decoder.feed(start, [])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseTooLarge):
+            feed_times(decoder, piece, 1024)  # 64 MiB
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most <= MAX_LINE * 1.25 + 2**20  # what grows is given an eighth more than it needs
 
 
 @pytest.mark.parametrize(("dialect", "data"), WHOLE.values(), ids=WHOLE)
