@@ -78,6 +78,8 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
         (b"[" * 101 + b"]" * 101, True),
         (b'{"x":' * 101 + b"1" + b"}" * 101, True),
         (b"[" + b"[]," * 500 + b"1]", False),
+        (b"[[]," + b"[" * 99 + b"]" * 99 + b"]", False),
+        (b"[[]," + b"[" * 100 + b"]" * 100 + b"]", True),
         (b'{"x":"' + b"[" * 500 + b'"}', False),
         (b'{"x":"\\"' + b"{" * 500 + b'"}', False),
         (b"[" * 101, True),
@@ -86,7 +88,8 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
         (DEEP, True),
     ],
     ids=[
-        *("100", "101", "objects", "wide", "a text", "a quote in a text", "cut"),
+        *("100", "101", "objects", "wide", "wide and 100", "wide and 101"),
+        *("a text", "a quote in a text", "cut"),
         *("a text without end", "a text that ends in half of an escape", "100,000"),
     ],
 )
@@ -151,6 +154,16 @@ def test_what_is_no_number_counts_as_not_said(data: bytes, expected: Measured) -
 def test_a_required_number_that_is_none_is_no_number() -> None:
     with pytest.raises(ParseError, match=r"got `null` - at `\$.size`"):
         decode_leniently(b'{"size":NaN}', Inner, what="It")
+
+
+@pytest.mark.parametrize(
+    ("number", "counts"), [(-1, False), (0, True), (2**63 - 1, True), (2**63, False)]
+)
+def test_a_count_is_from_nothing_to_what_a_computer_counts_to(number: int, *, counts: bool) -> None:
+    try:
+        assert decode_json(str(number).encode(), Count, what="It") == number
+    except ParseError:
+        assert not counts
 
 
 def test_text_that_is_not_utf_8_is_told_so() -> None:

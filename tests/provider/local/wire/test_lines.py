@@ -91,3 +91,7 @@ def test_what_was_handed_out_at_the_end_is_not_handed_out_again() -> None:
     decoder.feed(b"a\nb", found)
     assert found == [b"a"]
     assert (decoder.close(), decoder.close()) == (b"b", b"")
+
+
+def test_a_line_may_have_eight_mebibytes() -> None:
+    assert MAX_LINE == 8_388_608
