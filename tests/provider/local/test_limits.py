@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from patinox.provider.errors import ProviderError, RateLimited
-from patinox.provider.local.limits import Gate, Line, RetryBudget
+from patinox.provider.local.limits import ColdStarts, Gate, Line, RetryBudget
 from patinox.provider.local.types import Occupancy
 
 SIZE, LONGEST = 2, 3
@@ -252,6 +252,51 @@ class GateMachine(RuleBasedStateMachine):
 
 TestGate = GateMachine.TestCase
 TestGate.settings = settings(max_examples=60)
+
+
+# Models that are not in memory.
+
+
+async def test_one_loads_a_model_and_the_others_wait_for_that() -> None:
+    starts = ColdStarts()
+    with starts.start() as first, starts.start() as second, starts.start() as other:
+        assert await first.turn("m") is False
+        assert await other.turn("n") is False
+        waiting = asyncio.create_task(second.turn("m"))
+        await turn()
+        assert not waiting.done()
+        first.ends(loaded=True)
+        first.ends(loaded=False)  # said twice
+        assert await waiting is True
+        assert list(starts.loading) == ["n"]
+    assert starts.loading == {}
+
+
+async def test_if_the_one_who_loads_fails_the_next_one_does() -> None:
+    starts = ColdStarts()
+    with starts.start() as second, starts.start() as third:
+        with starts.start() as first:
+            await first.turn("m")
+            waiting = [asyncio.create_task(each.turn("m")) for each in (second, third)]
+            await turn()
+        await turn()
+        assert [task.done() for task in waiting] == [True, False]
+        assert await waiting[0] is False
+        second.ends(loaded=True)
+        assert await waiting[1] is True
+
+
+async def test_who_stops_waiting_for_a_model_takes_it_from_nobody() -> None:
+    starts = ColdStarts()
+    with starts.start() as first, starts.start() as second, starts.start() as third:
+        await first.turn("m")
+        waiting = [asyncio.create_task(each.turn("m")) for each in (second, third)]
+        await turn()
+        waiting[0].cancel()
+        await turn()
+        assert not waiting[1].done()
+        first.ends(loaded=True)
+        assert await waiting[1] is True
 
 
 # Repeated attempts.
