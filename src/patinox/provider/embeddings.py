@@ -37,7 +37,7 @@ class EmbeddingMatrix(Sequence[list[float]]):
 
     @classmethod
     def from_rows(cls, rows: Iterable[Iterable[float]]) -> EmbeddingMatrix:
-        """Copy `rows` into one block.
+        """Copy `rows` into one block; a number too large for 32 bits becomes infinite.
 
         Raises:
             ValueError: the rows are not equally long.
@@ -45,10 +45,7 @@ class EmbeddingMatrix(Sequence[list[float]]):
         data: array[float] = array("f")
         lengths: list[int] = []
         for numbers in map(tuple, rows):
-            try:
-                data.frombytes(struct.pack(f"{len(numbers)}f", *numbers))
-            except (OverflowError, struct.error):
-                data.extend(numbers)  # four times slower; what is too large becomes infinite
+            data.frombytes(struct.pack(f"{len(numbers)}f", *numbers))
             lengths.append(len(numbers))
         if len(set(lengths)) > 1:
             msg = f"rows of {min(lengths)} to {max(lengths)} numbers do not make a matrix"
