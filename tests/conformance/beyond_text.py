@@ -57,6 +57,13 @@ async def an_answer_by_a_schema_is_the_object_whole_and_streamed(subject: Subjec
     assert msgspec.json.decode(whole.text, type=Verdict) == whole.parsed
 
 
+async def an_answer_by_a_schema_keeps_to_it_whatever_is_drawn(subject: Subject) -> None:
+    async with LocalProvider(subject.config) as local:
+        for seed in range(8):
+            request = subject.question(schema=Verdict, max_tokens=200, temperature=2.0, seed=seed)
+            assert isinstance((await local.complete(request)).parsed, Verdict)
+
+
 async def an_answer_that_is_cut_within_its_schema_says_so(subject: Subject) -> None:
     request = subject.question(schema=Verdict, max_tokens=1)
     async with LocalProvider(subject.config) as local:
@@ -88,6 +95,7 @@ async def a_model_that_sees_nothing_is_shown_no_picture(subject: Subject) -> Non
 
 BEHAVIOURS: tuple[Callable[[Subject], Awaitable[None]], ...] = (
     an_answer_by_a_schema_is_the_object_whole_and_streamed,
+    an_answer_by_a_schema_keeps_to_it_whatever_is_drawn,
     an_answer_that_is_cut_within_its_schema_says_so,
     a_model_is_given_tools_unless_it_calls_none,
     a_model_that_sees_nothing_is_shown_no_picture,

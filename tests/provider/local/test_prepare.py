@@ -357,3 +357,29 @@ async def test_calls_on_either_path_of_ollama_are_the_same_whole_and_streamed(pa
             assert decoded == [{"left": 3, "right": 4}, {"left": 5, "right": 4}]
             assert len({call.id for call in answer.tool_calls}) == 2
             assert (answer.text, answer.finish_reason) == ("Adding.", "tool_calls")
+
+
+# Reasoning.
+
+
+@pytest.mark.parametrize("reasoning_key", ["reasoning_content", "reasoning", "inline"])
+async def test_reasoning_is_the_same_wherever_lm_studio_puts_it(reasoning_key: str) -> None:
+    thought = LMStudioAnswer(("Close it with ", "</th", "ink>."), reasoning=("h", "m", " <b>"))
+    model = LMStudioModel(key="m", reasoning=("on",), loaded_context_length=4096, reply=thought)
+    async with lmstudio(model, reasoning_key=reasoning_key) as (_, provider):
+        request = CompletionRequest("m", "Hi")
+        for answer in (await provider.complete(request), await streamed(provider, request)):
+            assert answer.reasoning == "hm <b>"
+            assert answer.text == "Close it with </think>."
+
+
+async def test_reasoning_that_a_template_opened_unseen_is_told_apart_where_a_model_thinks() -> None:
+    unseen = LMStudioAnswer(("h", "m</thi", "nk>\n", "\nYes."))
+    for reasoning, expected in ((("on",), ("hm", "Yes.")), ((), ("", "hm</think>\n\nYes."))):
+        model = LMStudioModel(
+            key="m", reasoning=reasoning, loaded_context_length=4096, reply=unseen
+        )
+        async with lmstudio(model) as (_, provider):
+            request = CompletionRequest("m", "Hi")
+            for answer in (await provider.complete(request), await streamed(provider, request)):
+                assert (answer.reasoning, answer.text) == expected
