@@ -44,11 +44,16 @@ def test_the_tree_is_as_it_is_drawn() -> None:
 @pytest.mark.parametrize("kind", real(errors).values())
 def test_an_error_says_what_happened_and_what_to_do_next(kind: type[ProviderError]) -> None:
     error = kind("It broke.", hint="Mend it.", service="ollama", status=418)
-    assert str(error) == "It broke. Mend it."
+    assert str(error) == "ollama: It broke. Mend it."
     assert (error.message, error.hint) == ("It broke.", "Mend it.")
     assert (error.service, error.status) == ("ollama", 418)
     assert (error.retry_after, error.delivered) == (None, False)
     assert error.args == ("It broke.",)
+
+
+def test_only_what_a_server_replied_is_said_to_be_its_word() -> None:
+    assert str(ProviderError("It broke.", status=500)) == "It broke."
+    assert str(ProviderError("Owl broke.", service="owl")) == "Owl broke."
 
 
 @pytest.mark.parametrize("hint", [None, ""])

@@ -166,7 +166,7 @@ def _error(error: ProviderError) -> dict[str, Any]:
 
 def failure_lines(error: ProviderError) -> list[str]:
     """Tell in a line what happened, in a line each why, and in a line what to do next."""
-    what, why = error.message, list[str]()
+    what, why = error.what, list[str]()
     if isinstance(error, AllServicesFailed):
         what = f"All {len(error.attempts)} services failed."
         why = [f"{name}: {each.message}" for name, each in error.attempts.items()]

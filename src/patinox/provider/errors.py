@@ -47,7 +47,7 @@ class ProviderError(Exception):
         retryable: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the facts; `str()` joins the message and the hint."""
+        """Keep the facts; `str()` joins where it was, the message and the hint."""
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -58,8 +58,14 @@ class ProviderError(Exception):
         self.delivered = False
 
     def __str__(self) -> str:
-        """Return the message, and after it the hint."""
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        """Return the message, before it which service replied so, and after it the hint."""
+        return f"{self.what} {self.hint}" if self.hint else self.what
+
+    @property
+    def what(self) -> str:
+        """The message; where it is a server's reply, that service's id stands before it."""
+        replied = self.service is not None and self.status is not None
+        return f"{self.service}: {self.message}" if replied else self.message
 
 
 class ConfigurationError(ProviderError):
