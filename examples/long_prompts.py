@@ -6,7 +6,9 @@ from patinox import (
     CompletionRequest,
     ContextLengthExceeded,
     LocalProvider,
+    ModelNotFound,
     OllamaOptions,
+    ServiceNotFound,
     estimate_tokens,
 )
 
@@ -20,7 +22,11 @@ async def main() -> None:
         model = "ollama::llama3.2:3b"
         request = CompletionRequest(model, PROMPT, service_options=small, max_tokens=5)
         print(f"about {estimate_tokens(request):,} tokens")
-        answer = await local.complete(request)
+        try:
+            answer = await local.complete(request)
+        except (ModelNotFound, ServiceNotFound) as error:
+            print(error)
+            return
         for warning in answer.warnings:
             print("warning:", warning)
         try:

@@ -3,20 +3,19 @@
 import asyncio
 import sys
 
-from patinox import CompletionMessage, CompletionRequest, Image, LocalProvider
+from patinox import CompletionMessage, CompletionRequest, Image, LocalProvider, ModelNotFound
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAP8AAP///ywAAAAAAQABAAACAkQBADs="
 
 
 async def main(picture: Image) -> None:
-    """Ask the first model here that sees; the picture is converted if its server needs that."""
+    """Ask a model here that sees; the picture is converted if its server needs that."""
     question = CompletionMessage.user(["What is in this picture?", picture])
     async with LocalProvider() as local:
-        for model in await local.list_models():
-            if model.capabilities.supports_vision and not model.remote:
-                break
-        else:
-            print("No model here sees pictures.")
+        try:
+            model, _ = await local.default_model(vision=True)
+        except ModelNotFound as error:
+            print(error)
             return
         print(f"{model.model_id} looks at {picture}")
         print((await local.complete(CompletionRequest(model.model_id, [question]))).text)

@@ -71,7 +71,7 @@ def address(**changes: Any) -> Diagnosis:  # noqa: ANN401 - fields of a struct
         ),
         (
             address(service="lmstudio"),
-            "OLLAMA_ENDPOINT names http://127.0.0.1:11434 as ollama, but it is lmstudio",
+            "but it is lmstudio: use LMSTUDIO_ENDPOINT for that.",
         ),
         (
             replace(

@@ -90,6 +90,20 @@ def test_what_is_like_no_model_here_is_a_prompt(
     assert prompt(ollama) == first
 
 
+def test_a_first_word_with_which_a_model_begins_is_no_prompt(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = OllamaModel(name="gpt-oss:20b")
+    with OllamaEmulator(models=[model]).run_in_thread() as server:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
+        result = run("chat", "gpt-oss", "hello")
+        assert result.code == 3
+        assert "Did you mean ollama::gpt-oss:20b?" in result.err
+        for words in (("gpt-os", "hello"), ("gpt", "hello"), ("gpt-oss hello",)):
+            assert run("chat", *words).code == 0
+            assert prompt(server) == " ".join(words)
+
+
 def test_with_an_option_for_the_model_all_words_are_the_prompt(
     run: Run, ollama: OllamaEmulator
 ) -> None:
@@ -141,6 +155,7 @@ def test_no_prompt_is_wrong_usage(run: Run, command: list[str]) -> None:
     result = run(*command)
     assert result.code == 2
     assert "There is no prompt." in result.out + result.err
+    assert f"patinox {command[0]}" in result.out + result.err
 
 
 def test_options_reach_the_server(run: Run, ollama: OllamaEmulator) -> None:
@@ -422,6 +437,26 @@ def test_pictures_go_with_the_prompt(run: Run, seeing: OllamaEmulator, picture: 
     messages: Any = asked(seeing)["messages"]
     assert messages[0]["content"] == "What is?"
     assert len(messages[0]["images"]) == 2
+
+
+@pytest.mark.parametrize("service", [(), ("--service", "ollama")])
+def test_where_no_model_is_named_pictures_go_to_one_that_sees(
+    run: Run, seeing: OllamaEmulator, picture: str, service: tuple[str, ...]
+) -> None:
+    result = run("chat", "What is?", "--image", picture, *service)
+    assert result.code == 0
+    assert asked(seeing)["model"] == "llava:7b"
+    assert "llava:7b on Ollama (the smallest that sees pictures)" in result.err
+
+
+@pytest.mark.usefixtures("ollama")
+@pytest.mark.parametrize("service", [(), ("--service", "ollama")])
+def test_where_no_model_sees_pictures_go_to_none(
+    run: Run, picture: str, service: tuple[str, ...]
+) -> None:
+    result = run("chat", "What is?", "--image", picture, *service)
+    assert result.code == 3
+    assert "is known to see pictures." in result.err
 
 
 @pytest.mark.usefixtures("ollama")

@@ -135,6 +135,13 @@ def test_a_context_that_could_not_be_is_said(run: Run) -> None:
     )
 
 
+@pytest.mark.slow
+def test_nothing_stays_in_the_memory_of_the_engine_inside(run: Run) -> None:
+    result = run("load", "patinox-tiny")
+    assert result.code == 0
+    assert result.err == "The engine inside ends with this command, and nothing stays in memory.\n"
+
+
 @pytest.mark.usefixtures("ollama")
 def test_a_load_in_json(run: Run) -> None:
     told = run("load", "qwen3:4b", "--json").json

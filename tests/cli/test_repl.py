@@ -59,6 +59,14 @@ def test_a_conversation_remembers_what_was_said(hold: Hold, asked: Asked) -> Non
     assert [contents(each) for each in asked()] == [["one"], ["one", "Blue, mostly.", "two"]]
 
 
+@pytest.mark.usefixtures("ollama")
+def test_whoever_answers_is_said_once_before_the_first_question(hold: Hold) -> None:
+    for arguments in ((), ("qwen3:4b",)):
+        said = hold("/exit", arguments=arguments).err
+        assert said.count("qwen3:4b on Ollama") == 1
+        assert "/help lists the commands, Ctrl-D leaves." in said
+
+
 def test_exit_leaves(hold: Hold, asked: Asked) -> None:
     assert hold("/exit", "one").code == 0
     assert asked() == []

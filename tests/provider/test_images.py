@@ -102,6 +102,14 @@ def test_what_is_no_picture_is_refused(value: bytes, why: str) -> None:
         Image.of(value)
 
 
+def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"%PDF-1.7")
+    why = f"The file {str(file)!r}: 8 bytes are not a picture that is known. PNG, "
+    with pytest.raises(InvalidRequest, match=re.escape(why)):
+        Image.of(file)
+
+
 def test_a_picture_of_another_kind_than_said_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="bytes are not image/png but image/jpeg"):
         Image(SMALL["JPEG"], PNG)

@@ -100,6 +100,12 @@ def test_the_usual_logger_takes_only_what_its_level_lets_through(
             "ollama is available, was unknown",
         ),
         (
+            ServiceChanged(
+                server=OLLAMA, before=ServiceStatus.UNKNOWN, after=ServiceStatus.UNKNOWN
+            ),
+            "ollama is unknown",
+        ),
+        (
             ServiceProbed(server=OLLAMA, outcome=Outcome.ERROR, error="ParseError", seconds=0.25),
             "probed ollama: ParseError after 0.250 s",
         ),

@@ -270,7 +270,7 @@ def bench(  # noqa: PLR0913  each is an option of the command
     """Measure how fast models are, and compare services.
 
     Each of the MODELS is measured on every service that has it; without any, those that are in
-    memory are. Models in the cloud are never measured.
+    memory are, else the one that chat would choose. Models in the cloud are never measured.
     """
     from patinox.cli.bench import PROMPT, Options
     from patinox.cli.bench import bench as work

@@ -159,13 +159,14 @@ def _talk(setup: Setup, out: Output, options: Options, words: Sequence[str], *, 
             if options.schema is not None:
                 schema = read_schema(options.schema, sys.stdin)
             local = run_stoppable(runner, stack.enter_async_context(open_local(setup, out)))
-            chosen = run_stoppable(runner, choose_model(local, setup, options.model, words))
+            choice = choose_model(local, setup, options.model, words, vision=bool(images))
+            chosen = run_stoppable(runner, choice)
             piped = _read_stdin(options, out, wait=not chosen.words)
             prompt = join_prompt(chosen.words, piped)
             if not prompt and (whole or out.as_json or schema or piped is not None):
-                raise InvalidRequest(
-                    "There is no prompt.", hint='Write one: patinox chat "Hello", or pipe it in.'
-                )
+                command = "complete" if whole else "chat"
+                hint = f'Write one: patinox {command} "Hello", or pipe it in.'
+                raise InvalidRequest("There is no prompt.", hint=hint)
             announce(out, local, chosen)
             talk = Talk(local, out, options, schema)
             if prompt:

@@ -38,6 +38,7 @@ from patinox.provider.errors import InvalidRequest, ProviderError
 from patinox.provider.lifecycle import LoadedModel, RunningModel
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.flight import side_by_side
+from patinox.provider.local.types import ServiceType
 from patinox.provider.types import ModelId, ModelInfo
 
 _LOOK = 0.5  # seconds between two looks at how far a load is
@@ -77,6 +78,8 @@ async def load(
         out.document(loaded_document(loaded))
         return DONE
     out.lines([INDENT + printable(load_line(loaded, place))])
+    if info.service == ServiceType.EMBEDDED:
+        out.remark("The engine inside ends with this command, and nothing stays in memory.")
     if loaded.fits is False:
         out.remark(
             f"{place} gave it {loaded.context_length:,} tokens of context, "

@@ -64,7 +64,9 @@ class Conversation:
         tolerate(sys.stdin)
         with contextlib.suppress(ModuleNotFoundError):  # not on Windows
             import_module("readline")  # gives `input` its history and its editing
-        self._out.remark(f"{self._who()}. /help lists the commands, Ctrl-D leaves.")
+        # Whoever was chosen for the person has been announced already.
+        who = f"{self._who()}. " if self._chosen.reason is None else ""
+        self._out.remark(f"{who}/help lists the commands, Ctrl-D leaves.")
         while True:
             try:
                 line = input(PROMPT).strip()

@@ -29,6 +29,8 @@ from patinox.provider.types import ModelId, ModelInfo
 DEMO = "a 1 MB toy that proves the path, not a useful assistant"
 # What is more likely a mistyped model than a prompt of one word: `lama3.2`, `qwen3:4b`.
 _LIKE_A_MODEL = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9:])[\w.:/@+-]+", re.ASCII)
+# The same, if a model here begins so: `gpt-oss`.
+_LIKE_A_FAMILY = re.compile(r"\w[\w.]*-[\w.-]+", re.ASCII)
 # What is a model beyond doubt: a service or a tag is named.
 _MODEL = re.compile(r".+::.+|[A-Za-z][\w./-]*:(latest|[0-9][\w.-]*)", re.ASCII)
 
@@ -183,9 +185,16 @@ async def find_model(local: LocalProvider, name: str, setup: Setup) -> Chosen:
 
 
 async def choose_model(
-    local: LocalProvider, setup: Setup, model: str | None, words: Sequence[str]
+    local: LocalProvider,
+    setup: Setup,
+    model: str | None,
+    words: Sequence[str],
+    *,
+    vision: bool = False,
 ) -> Chosen:
     """Decide which model answers: the one named, or that the first word names, or the default.
+
+    With `vision` the default is one that sees pictures.
 
     Raises:
         ModelNotFound: the model is not there.
@@ -195,17 +204,20 @@ async def choose_model(
         return (await find_model(local, model, setup))._replace(words=tuple(words))
     if words and (named := await _named_by(local, words[0], setup)):
         return named._replace(words=tuple(words[1:]))
-    info, reason = await _default_model(local, setup)
+    info, reason = await _default_model(local, setup, vision=vision)
     return Chosen(info, info.model_id, tuple(words), reason)
 
 
-async def _default_model(local: LocalProvider, setup: Setup) -> tuple[ModelInfo, str]:
+async def _default_model(
+    local: LocalProvider, setup: Setup, *, vision: bool
+) -> tuple[ModelInfo, str]:
     if setup.service is None:
-        return await local.default_model()
+        return await local.default_model(vision=vision)
     health = {info.id: info.status for info in local.services}
-    picked = pick_default(await chosen_models(local, setup), health)
+    picked = pick_default(await chosen_models(local, setup), health, vision=vision)
     if picked is None:
-        raise ModelNotFound(f"No model on {setup.service} can chat.", hint="All: patinox models")
+        can = "is known to see pictures" if vision else "can chat"
+        raise ModelNotFound(f"No model on {setup.service} {can}.", hint="All: patinox models")
     return picked
 
 
@@ -219,7 +231,7 @@ async def _named_by(local: LocalProvider, word: str, setup: Setup) -> Chosen | N
     prefix, slash, name = word.partition("/")
     if slash and name and (prefix in services() or local.get_service_info(prefix)):
         word = f"{prefix}::{name}"
-    elif not _LIKE_A_MODEL.fullmatch(word):
+    elif not (_LIKE_A_MODEL.fullmatch(word) or await _begins_a_model(local, word, setup)):
         return None
     try:
         return await find_model(local, word, setup)
@@ -228,6 +240,14 @@ async def _named_by(local: LocalProvider, word: str, setup: Setup) -> Chosen | N
             return None
         error.hint = f"{error.hint or ''} (Is it a prompt? Then name the model: --model.)".strip()
         raise
+
+
+async def _begins_a_model(local: LocalProvider, word: str, setup: Setup) -> bool:
+    """Whether a word with a hyphen is the beginning of a model's name, up to a hyphen or colon."""
+    if not _LIKE_A_FAMILY.fullmatch(word):
+        return False
+    names = [info.id.rpartition("/")[2].casefold() for info in await chosen_models(local, setup)]
+    return any(name.startswith((f"{word.casefold()}-", f"{word.casefold()}:")) for name in names)
 
 
 async def choose_embedder(local: LocalProvider, setup: Setup) -> Chosen:

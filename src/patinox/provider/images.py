@@ -89,7 +89,12 @@ class Image(msgspec.Struct, frozen=True):
                 msg = "A picture on the web is not fetched."
                 raise InvalidRequest(msg, hint="Download it and give its bytes or its path.")
             case str() | PathLike():
-                return cls(_from_file(value))
+                data = _from_file(value)
+                try:
+                    return cls(data)
+                except InvalidRequest as error:
+                    msg = f"The file {str(value)!r}: {error.message}"
+                    raise InvalidRequest(msg, hint=error.hint) from None
             case _:
                 msg = f"A picture is bytes, a path or a `data:` URL, not {type(value).__name__}."
                 raise InvalidRequest(msg)

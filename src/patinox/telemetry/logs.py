@@ -97,7 +97,8 @@ def line(event: Event) -> str:
             asked = f", {event.attempts} attempts" if event.attempts > 1 else ""
             said = f"{_asked(event)}{where}: {_end(event)}{asked}"
         case ServiceChanged():
-            said = f"{event.server.id} is {event.after}, was {event.before}"
+            before = "" if event.after == event.before else f", was {event.before}"
+            said = f"{event.server.id} is {event.after}{before}"
         case ServiceProbed():
             said = f"probed {event.server.id}: {_end(event)}"
         case QueueWaited():

@@ -663,7 +663,8 @@ async def test_which_model_where_none_is_named(config_for: ConfigFor) -> None:
             info, why = await local.default_model()
             assert (info.id, why) == ("large:9b", "configured")
         async with LocalProvider(config_for(ollama, default_model="lage:9b")) as local:
-            with pytest.raises(ModelNotFound, match="Did you mean ollama::large:9b"):
+            told = "It is the configured default model. Did you mean ollama::large:9b"
+            with pytest.raises(ModelNotFound, match=told):
                 await local.default_model()
     async with (
         OllamaEmulator(models=[embedder, cloud]) as ollama,
@@ -671,6 +672,25 @@ async def test_which_model_where_none_is_named(config_for: ConfigFor) -> None:
     ):
         with pytest.raises(ModelNotFound, match="can chat"):
             await local.default_model()
+
+
+async def test_a_default_for_pictures_is_known_to_see_them(config_for: ConfigFor) -> None:
+    loaded = OllamaModel(name="blind:1b", loaded=True)
+    seeing = OllamaModel(name="seeing:9b", capabilities=("completion", "vision"))
+    async with OllamaEmulator(models=[loaded, seeing]) as ollama:
+        async with LocalProvider(config_for(ollama)) as local:
+            info, why = await local.default_model(vision=True)
+            assert (info.id, why) == ("seeing:9b", "the smallest that sees pictures")
+            assert (await local.default_model())[0].id == "blind:1b"
+        async with LocalProvider(config_for(ollama, default_model="blind:1b")) as local:
+            info, why = await local.default_model(vision=True)
+            assert (info.id, why) == ("blind:1b", "configured")
+    async with (
+        OllamaEmulator(models=[loaded]) as ollama,
+        LocalProvider(config_for(ollama)) as local,
+    ):
+        with pytest.raises(ModelNotFound, match="None of the models here is known to see pictures"):
+            await local.default_model(vision=True)
 
 
 async def test_defaults_fill_what_a_request_leaves_open(config_for: ConfigFor) -> None:

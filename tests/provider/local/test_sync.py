@@ -199,8 +199,10 @@ def test_a_stream_that_is_not_entered_sends_nothing(
 ) -> None:
     with SyncLocalProvider(config_for(blocking_ollama)) as local:
         stream = local.stream_completion(CHAT)
-        with pytest.raises(RuntimeError, match="async with"):
+        with pytest.raises(RuntimeError, match=r"^Write `with"):
             next(iter(stream))
+        with pytest.raises(RuntimeError, match=r"^Write `with"):
+            next(iter(local.pull("llama3.2:3b")))
         stream.__exit__(None, None, None)
         assert "/api/chat" not in {seen.path for seen in blocking_ollama.requests}
 

@@ -323,25 +323,32 @@ class LocalProvider(LifecycleFace):
         by_id = {item.model.model_id: item.model for item in candidates}
         return by_id[choices[0].model] if choices else None
 
-    async def default_model(self) -> tuple[ModelInfo, str]:
+    async def default_model(self, *, vision: bool = False) -> tuple[ModelInfo, str]:
         """Choose the model to use where none is named, and say why.
 
+        With `vision` it is one that is known to see pictures. One that is configured is used as it
+        is.
+
         Raises:
-            ModelNotFound: the configured one is not there, or no model can chat.
+            ModelNotFound: the configured one is not there, or no model can do it.
             ServiceNotFound: no service answers, or only the demo model could where an address is
                 configured that does not.
         """
         named = self.config.default_model
         if named is not None:
-            await self._lookup.route(ModelId.parse(named), embedding=False)
+            try:
+                await self._lookup.route(ModelId.parse(named), embedding=False)
+            except ModelNotFound as error:
+                error.hint = f"It is the configured default model. {error.hint or ''}".strip()
+                raise
             info = await self.find_model(named)
             if info is not None:
                 return info, "configured"
-        picked = await self._pick_default()
+        picked = await self._pick_default(vision=vision)
         if picked is None:
             # A server without a chat model is no reason to have none.
             await self._lookup.call_in()
-            picked = await self._pick_default()
+            picked = await self._pick_default(vision=vision)
         if (
             picked is not None
             and picked[0].demo
@@ -349,18 +356,19 @@ class LocalProvider(LifecycleFace):
         ):
             raise silent
         if picked is None:
-            msg = "None of the models here can chat."
+            can = "is known to see pictures" if vision else "can chat"
+            msg = f"None of the models here {can}."
             raise ModelNotFound(
                 msg, hint="What is here: patinox models; what to do: patinox doctor"
             )
         return picked
 
-    async def _pick_default(self) -> tuple[ModelInfo, str] | None:
+    async def _pick_default(self, *, vision: bool) -> tuple[ModelInfo, str] | None:
         models = await self._every_model()
         health = {info.id: info.status for info in self.services}
         wanted = self.config.preferred_service
         preferred = {info.id for info in self.services if wanted in {info.id, info.service_type}}
-        return pick_default(models, health, preferred=preferred)
+        return pick_default(models, health, preferred=preferred, vision=vision)
 
     # How it is done.
 

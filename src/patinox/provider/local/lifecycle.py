@@ -178,7 +178,7 @@ class LifecycleMixin(FindingMixin):
         info = await self.locate(wanted)
         if not overwrite and await self.find(ModelId(name), fresh=True) is not None:
             msg = f"{self.label} has a model called {name!r} already."
-            hint = "Choose another name, or allow to overwrite it."
+            hint = "Choose another name, or allow it: `overwrite=True`, --overwrite."
             raise InvalidRequest(msg, hint=hint, service=self.id)
         async with self._change(info):
             await self.copy_model(info, name)

@@ -162,17 +162,19 @@ def pick_default(
     health: Mapping[str, ServiceStatus],
     *,
     preferred: Collection[str] = (),
+    vision: bool = False,
 ) -> tuple[ModelInfo, str] | None:
     """Choose a chat model where none was named: in memory, else the smallest; the toy last.
 
     The services with the `preferred` ids go before the others. A model that runs in the cloud, or
-    is known not to chat, is never chosen.
+    is known not to chat, is never chosen, nor with `vision` one that is not known to see pictures.
     """
     chatting = [
         info
         for info in models
         if not info.remote
         and info.capabilities.supports_chat is not False
+        and (info.capabilities.supports_vision or not vision)
         and health.get(info.service, ServiceStatus.UNKNOWN).routable
     ]
     if not chatting:
@@ -180,7 +182,8 @@ def pick_default(
     chosen = min(chatting, key=lambda info: (info.demo, info.service not in preferred, _size(info)))
     if chosen.demo:
         return chosen, "only the demo model is here"
-    return chosen, "in memory" if chosen.loaded else "the smallest chat model"
+    smallest = "the smallest that sees pictures" if vision else "the smallest chat model"
+    return chosen, "in memory" if chosen.loaded else smallest
 
 
 def _size(info: ModelInfo) -> tuple[bool, bool, float, str]:

@@ -6,7 +6,7 @@ Nothing is written twice: every method hands its arguments to the asynchronous o
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from types import TracebackType
@@ -35,6 +35,7 @@ from patinox.provider.types import (
     TextCompletionRequest,
 )
 
+T = TypeVar("T")
 E_co = TypeVar("E_co", covariant=True)
 
 
@@ -85,9 +86,15 @@ class _SyncStream(Generic[E_co]):
     def __next__(self) -> E_co:
         """Wait for the next piece; raises what the asynchronous stream raises."""
         try:
-            return self._thread.call(self._pieces.__anext__)
+            return self._wait_for(self._pieces.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+
+    def _wait_for(self, step: Callable[[], Awaitable[T]]) -> T:
+        if self._entered is None:
+            msg = "Write `with ... as stream:` first."
+            raise RuntimeError(msg)
+        return self._thread.call(step)
 
 
 class SyncCompletionStream(_SyncStream[StreamEvent]):
@@ -103,14 +110,14 @@ class SyncCompletionStream(_SyncStream[StreamEvent]):
         # What has arrived is taken here: only waiting needs the other thread.
         if not self._stream.ready:
             try:
-                self._thread.call(self._stream.fill)
+                self._wait_for(self._stream.fill)
             except StopAsyncIteration:
                 raise StopIteration from None
         return self._stream.take()
 
     def collect(self) -> CompletionResponse:
         """Take in every event that is still to come and return the whole answer."""
-        return self._thread.call(self._stream.collect)
+        return self._wait_for(self._stream.collect)
 
     @property
     def text(self) -> str:
@@ -133,7 +140,7 @@ class SyncPullStream(_SyncStream[PullProgress]):
 
     def wait(self) -> PullProgress:
         """Wait for the end of the download and return it."""
-        return self._thread.call(self._stream.wait)
+        return self._wait_for(self._stream.wait)
 
     @property
     def progress(self) -> PullProgress:
@@ -334,6 +341,6 @@ class SyncLocalProvider:
         """Describe the model on the service that would be asked for it, or `None`."""
         return self._running.call(self._provider.find_model, model)
 
-    def default_model(self) -> tuple[ModelInfo, str]:
+    def default_model(self, *, vision: bool = False) -> tuple[ModelInfo, str]:
         """Choose the model to use where none is named, and say why."""
-        return self._running.call(self._provider.default_model)
+        return self._running.call(partial(self._provider.default_model, vision=vision))

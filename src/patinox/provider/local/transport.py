@@ -349,7 +349,7 @@ _LATE = {
     "embed": "did not send its vectors in time",
     "headers": "began to answer and did not go on",
     "attempt": "was not done in the time that its settings give it",
-    "total": "was still at work when the caller's time was over",
+    "total": "was still at work when the time for the whole call was over",
 }
 
 
