@@ -245,7 +245,7 @@ def test_a_request_that_cannot_be_right_cannot_be_made(
         ("max_tokens", 0, "`max_tokens` is 0; allowed: a whole number from 1."),
         ("seed", 1.5, "`seed` is 1.5; allowed: a whole number."),
         ("seed", 2**64, "`seed` has more than 64 bits; allowed: a whole number of up to 64."),
-        ("timeout", "1", "`timeout` is '1'; allowed: a number of seconds above 0."),
+        ("timeout", "1", "`timeout` is '1'; allowed: seconds above 0, up to 1e+09."),
         ("stop", [3], "Each item of `stop` must be text, not int."),
         ("messages", 3, "`messages` must be text or a list, not int."),
         ("messages", [], "There are no messages: a request needs at least one."),

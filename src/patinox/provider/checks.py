@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard, TypeVar, cast
 
@@ -10,6 +9,18 @@ from patinox.provider.errors import InvalidRequest
 
 R = TypeVar("R")
 _WORD = 2**63
+_LONGEST = 100
+# Seconds, some thirty years: more is for ever, and cannot be counted with.
+LONGEST_TIME = 1e9
+
+
+def shown(value: object) -> str:
+    """Return what a value looks like, not too long for a message."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  whatever the code of a value does; a huge number has no digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def check_text(what: str, value: object) -> str:
@@ -58,7 +69,7 @@ def check_number(field: str, value: object, low: float, high: float) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        msg = f"`{field}` is {value!r}; allowed: a number from {low:g} to {high:g}."
+        msg = f"`{field}` is {shown(value)}; allowed: a number from {low:g} to {high:g}."
         raise InvalidRequest(msg)
 
 
@@ -67,7 +78,7 @@ def check_integer(field: str, value: object, *, at_least: int | None = None) -> 
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"`{field}` is {value!r}; allowed: a whole number."
+        msg = f"`{field}` is {shown(value)}; allowed: a whole number."
         raise InvalidRequest(msg)
     if not -_WORD <= value < _WORD:
         msg = f"`{field}` has more than 64 bits; allowed: a whole number of up to 64."
@@ -81,8 +92,9 @@ def check_timeout(value: object) -> None:
     """Refuse what is no positive number of seconds; `None` is not said."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        msg = f"`timeout` is {value!r}; allowed: a number of seconds above 0."
+    longest = LONGEST_TIME
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= longest:
+        msg = f"`timeout` is {shown(value)}; allowed: seconds above 0, up to {longest:g}."
         raise InvalidRequest(msg)
 
 
@@ -96,7 +108,7 @@ def check_deadlines(value: object) -> None:
     check_mapping("deadlines", value)
     for name, seconds in cast("Mapping[object, object]", value).items():
         if name not in DEADLINES:
-            msg = f"`deadlines` has {name!r}; allowed: {', '.join(DEADLINES)}."
+            msg = f"`deadlines` has {shown(name)}; allowed: {', '.join(DEADLINES)}."
             raise InvalidRequest(msg)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             seconds = 0.0  # noqa: PLW2901  no number of seconds is refused as such
@@ -115,12 +127,12 @@ def check_mapping(field: str, value: object) -> None:
 def check_flag(field: str, value: object) -> None:
     """Refuse what is neither true nor false."""
     if not isinstance(value, bool):
-        msg = f"`{field}` is {value!r}; allowed: true or false."
+        msg = f"`{field}` is {shown(value)}; allowed: true or false."
         raise InvalidRequest(msg)
 
 
 def check_word(field: str, value: object, allowed: Sequence[str]) -> None:
     """Refuse what is none of the `allowed` words."""
     if value not in allowed:
-        msg = f"`{field}` is {value!r}; allowed: {', '.join(allowed)}."
+        msg = f"`{field}` is {shown(value)}; allowed: {', '.join(allowed)}."
         raise InvalidRequest(msg)

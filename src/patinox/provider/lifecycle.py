@@ -6,7 +6,6 @@ Which service can do what is in `patinox.provider.local.lifecycle`.
 from __future__ import annotations
 
 import enum
-import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from patinox.provider.checks import LONGEST_TIME, shown
 from patinox.provider.errors import InvalidRequest, ProviderError
 from patinox.provider.local.errors import StreamInterrupted
 
@@ -273,7 +273,7 @@ def check_context(length: int | None) -> None:
     if length is None:
         return
     if not isinstance(length, int) or isinstance(length, bool) or not 0 < length <= MAX_CONTEXT:
-        msg = f"`context_length` is {length!r}; allowed: a whole number of tokens from 1."
+        msg = f"`context_length` is {shown(length)}; allowed: a whole number of tokens from 1."
         raise InvalidRequest(msg)
 
 
@@ -286,6 +286,6 @@ def check_keep_alive(seconds: float | None) -> None:
     if seconds is None:
         return
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not number or not math.isfinite(seconds) or seconds == 0:
-        msg = f"`keep_alive` is {seconds!r}; allowed: seconds, or a negative number for ever."
+    if not number or not abs(seconds) <= LONGEST_TIME or seconds == 0:
+        msg = f"`keep_alive` is {shown(seconds)}; allowed: seconds, or a negative number for ever."
         raise InvalidRequest(msg, hint="To take a model out of memory: `unload`.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec.structs import force_setattr
 
-from patinox.provider.checks import check_text
+from patinox.provider.checks import check_sequence, check_text, shown
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.images import Image
 
@@ -21,6 +22,11 @@ class ToolCall(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text."""
+        for field in self.__struct_fields__:
+            check_text(f"The `{field}` of a tool call", getattr(self, field))
 
     def __repr__(self) -> str:
         """Tell what is called, not with what."""
@@ -63,15 +69,21 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        """Refuse a role that no server knows and content that is not text or pictures."""
+        """Refuse a role that no server knows, and what is not text, pictures or calls."""
         if self.role not in ROLES:
-            msg = f"The message role {self.role!r} is not known; allowed: {', '.join(ROLES)}."
+            msg = f"The message role {shown(self.role)} is not known; allowed: {', '.join(ROLES)}."
             raise InvalidRequest(msg)
         if isinstance(self.content, list | tuple):
             parts = tuple(_parts(cast("Sequence[object]", self.content)))
             force_setattr(self, "content", _text_of(parts))
             force_setattr(self, "parts", parts if any(map(_is_image, parts)) else ())
         check_text("The content of a message", self.content)
+        check_text("The `reasoning` of a message", self.reasoning)
+        for field in ("tool_call_id", "name"):
+            if (text := getattr(self, field)) is not None:
+                check_text(f"The `{field}` of a message", text)
+        _check_all("tool_calls", self.tool_calls, ToolCall)
+        _check_all("parts", self.parts, str | Image)
         if self.parts and self.content != _text_of(self.parts):
             msg = "The content of a message is not what its `parts` say."
             raise InvalidRequest(msg, hint="Give texts and pictures as a list: content=[...].")
@@ -125,6 +137,13 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         """Tell who spoke and how much, not what was said."""
         pictures = f", {len(self.images)} pictures" if self.parts else ""
         return f"<CompletionMessage {self.role}: {len(self.content)} characters{pictures}>"
+
+
+def _check_all(field: str, values: object, kind: type | UnionType) -> None:
+    for value in check_sequence(field, values):
+        if not isinstance(value, kind):
+            msg = f"`{field}` of a message holds a {type(value).__name__}."
+            raise InvalidRequest(msg)
 
 
 def _text_of(parts: Sequence[object]) -> str:

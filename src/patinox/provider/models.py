@@ -51,7 +51,10 @@ class ModelId(msgspec.Struct, frozen=True, order=True):
     provider_hint: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a name or a hint that is empty."""
+        """Refuse a name or a hint that is empty or no text."""
+        check_text("The name of a model", self.name)
+        if self.provider_hint is not None:
+            check_text("The service of a model", self.provider_hint)
         if not self.name.strip() or (self.provider_hint is not None and not self.provider_hint):
             msg = f"The model name {str(self)!r} is empty."
             raise InvalidRequest(msg, hint="Write `model` or `service::model`.")

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from patinox.provider.checks import shown
 from patinox.provider.errors import InvalidRequest, StructuredOutputError, missing_extra
 
 T = TypeVar("T")
@@ -170,7 +171,7 @@ def _of_type(kind: object) -> OutputSchema[Any]:
         decoder = msgspec.json.Decoder[Any](cast("type", kind))
     except (TypeError, ValueError, NameError) as error:
         why = str(error).splitlines()[-1].strip()
-        msg = f"No JSON schema can be made of {kind!r}: {why}."
+        msg = f"No JSON schema can be made of {shown(kind)}: {why:.200}."
         hint = "Write a dataclass, a Struct, a TypedDict, a pydantic model or a JSON schema."
         raise InvalidRequest(msg, hint=hint) from error
     name = _name(getattr(kind, "__name__", None) if isinstance(kind, type) else None)

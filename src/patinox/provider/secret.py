@@ -11,7 +11,10 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        """Keep the value."""
+        """Keep the value; raises `TypeError` if it is no text."""
+        if not isinstance(value, str):
+            msg = f"A secret is text, not {type(value).__name__}."
+            raise TypeError(msg)
         self._value = value
 
     def reveal(self) -> str:

@@ -7,9 +7,13 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from patinox.provider.checks import check_flag, check_integer, check_number, check_text
-
-_LONGEST = 1e9  # seconds, some thirty years
+from patinox.provider.checks import (
+    LONGEST_TIME,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+)
 
 
 class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +76,7 @@ class OllamaOptions(ServiceOptions, frozen=True, kw_only=True):
             ("repeat_last_n", -1),
         ):
             check_integer(name, getattr(self, name), at_least=least)
-        check_number("keep_alive", self.keep_alive, -_LONGEST, _LONGEST)
+        check_number("keep_alive", self.keep_alive, -LONGEST_TIME, LONGEST_TIME)
         if self.truncate is not None:
             check_flag("truncate", self.truncate)
 

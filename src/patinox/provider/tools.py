@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_orig
 
 import msgspec
 
+from patinox.provider.checks import shown
 from patinox.provider.errors import InvalidRequest, ToolCallInvalid
 from patinox.provider.schema import RefersToItself, schema_of
 
@@ -57,7 +58,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse what no server takes."""
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in CHOICES:
-            msg = f"The tool name {self.name!r} is not allowed."
+            msg = f"The tool name {shown(self.name)} is not allowed."
             hint = f"Use 1 to 64 of A-Z a-z 0-9 _ - and none of: {', '.join(CHOICES)}."
             raise InvalidRequest(msg, hint=hint)
         if not isinstance(self.description, str):
@@ -66,6 +67,11 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
         if not isinstance(self.parameters, Mapping) or self.parameters.get("type") != "object":
             msg = f"The parameters of tool {self.name!r} must be a JSON schema of type `object`."
             raise InvalidRequest(msg)
+        try:
+            msgspec.json.encode(self.definition)
+        except (TypeError, UnicodeError, RecursionError) as error:
+            msg = f"The tool {self.name!r} cannot be written as JSON: {error}."
+            raise InvalidRequest(msg) from error
 
     @classmethod
     def of(cls, value: Tool | Callable[..., Any] | Mapping[str, Any]) -> Tool:
@@ -185,7 +191,7 @@ def tool_choice_of(value: object, tools: Sequence[Tool]) -> str | None:
     """
     allowed = (*CHOICES, *(tool.name for tool in tools)) if tools else ("none",)
     if value is not None and (not isinstance(value, str) or value not in allowed):
-        msg = f"`tool_choice` is {value!r}; allowed: {', '.join(allowed)}."
+        msg = f"`tool_choice` is {shown(value)}; allowed: {', '.join(allowed)}."
         raise InvalidRequest(msg, hint=None if tools else "There are no tools.")
     return value
 

@@ -4,6 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from patinox.provider.checks import shown
 from patinox.provider.local.config import (
     DEFAULT_PORTS,
     Deadlines,
@@ -70,7 +71,7 @@ def test_a_wrong_setting_cannot_be_made(
 ) -> None:
     with pytest.raises(InvalidConfiguration) as caught:
         make(**{field: value})
-    assert f"{field}` is {value!r}; allowed: " in str(caught.value)
+    assert f"{field}` is {shown(value)}; allowed: " in str(caught.value)
 
 
 def test_a_wrong_setting_cannot_be_put_in_afterwards() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import force_setattr, replace
 
+from patinox.provider.checks import shown
 from patinox.provider.errors import InvalidRequest
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import InvalidConfiguration
@@ -51,6 +52,13 @@ def _instance(setting: str, value: object, kind: type) -> None:
         raise _invalid(setting, value, f"made of {kind.__name__}")
 
 
+def _several(setting: str, values: object, kind: type) -> None:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise _invalid(setting, values, "a list")
+    for value in cast("Sequence[object]", values):
+        _instance(setting, value, kind)
+
+
 def _name(setting: str, value: object) -> None:
     if value is not None and not (isinstance(value, str) and _NAME.fullmatch(value)):
         raise _invalid(setting, value, "letters, digits and `.`, `_`, `-`, `@`, single `:` between")
@@ -63,7 +71,10 @@ def _model(setting: str, value: str) -> None:
         raise _invalid(setting, value, "`model` or `service::model`") from None
 
 
-def _key(value: Secret | str | None) -> Secret | None:
+def _key(value: object) -> Secret | None:
+    if value is not None and not isinstance(value, Secret | str):
+        msg = f"`api_key` is a {type(value).__name__}; allowed: text."
+        raise InvalidConfiguration(msg)
     text = (value.reveal() if isinstance(value, Secret) else value or "").strip()
     if not all("!" <= character <= "~" for character in text):
         raise InvalidConfiguration(
@@ -74,7 +85,7 @@ def _key(value: Secret | str | None) -> Secret | None:
 
 
 def _invalid(setting: str, value: object, allowed: str) -> InvalidConfiguration:
-    return InvalidConfiguration(f"`{setting}` is {value!r}; allowed: {allowed}.")
+    return InvalidConfiguration(f"`{setting}` is {shown(value)}; allowed: {allowed}.")
 
 
 class HealthCheckConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,8 +143,9 @@ class DiscoveryConfig(msgspec.Struct, frozen=True, kw_only=True):
         _seconds("discovery.discovery_timeout", self.discovery_timeout, 60)
         _seconds("discovery.cache_ttl", self.cache_ttl, 86_400, zero=True)
         _flag("discovery.cache_enabled", self.cache_enabled)
-        if isinstance(self.enabled_services, str):  # a sequence of strings, but not as it is meant
-            raise _invalid("enabled_services", self.enabled_services, "a list of names")
+        _instance("discovery.health_check", self.health_check, HealthCheckConfig)
+        if self.enabled_services is not None:
+            _several("enabled_services", self.enabled_services, str)
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +210,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
         _seconds("cache_ttl", self.cache_ttl, 86_400, zero=True)
         _flag("streaming", self.streaming)
         _flag("allow_cloud", self.allow_cloud)
+        _instance("custom_params", self.custom_params, Mapping)
+        _instance("deadlines", self.deadlines, Deadlines)
         force_setattr(self, "api_key", _key(self.api_key))
 
 
@@ -336,8 +350,8 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         }
         for field, kind in kinds.items():
             _instance(field, getattr(self, field), kind)
-        for given in self.endpoints:
-            _instance("endpoints", given, EndpointConfig)
+        _several("endpoints", self.endpoints, EndpointConfig)
+        _several("model_paths", self.model_paths, Path)
         _name("preferred_service", self.preferred_service)
         if self.default_model is not None:
             _model("default_model", self.default_model)

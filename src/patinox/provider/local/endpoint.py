@@ -33,12 +33,14 @@ import re
 
 import msgspec
 
+from patinox.provider.checks import shown
 from patinox.provider.local.errors import InvalidConfiguration
 
 _SCHEMES = {"http": 80, "https": 443}
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  read, not bound
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+)*/?")
+_LABEL = 63  # characters of a part of a name
 _MAX_PORT = 65535
 _CLOUD = "ollama.com"
 
@@ -90,6 +92,9 @@ def parse_endpoint(text: str, *, default_port: int, setting: str = "endpoint") -
         InvalidConfiguration: it is none of them; the message names `setting` and never repeats a
             password or a query that the text may hold.
     """
+    if not isinstance(text, str):
+        msg = f"{setting} is {shown(text)}; allowed: host, host:port, or a URL, as text."
+        raise InvalidConfiguration(msg)
     cleaned = text.strip().strip("\"'").strip()
     try:
         return _parse(cleaned, default_port)
@@ -154,7 +159,8 @@ def _host(text: str) -> str:
             return str(ipaddress.IPv6Address(text))
         except ValueError:
             raise ValueError("its host is not a name or an address") from None
-    if text and not _HOST.fullmatch(text):
+    labels = text.rstrip(".").split(".")
+    if text and not (_HOST.fullmatch(text) and all(0 < len(label) <= _LABEL for label in labels)):
         raise ValueError("its host is not a name or an address")
     return text.lower()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from patinox.provider.checks import shown
 from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import CallContent, Event, Observer
 
@@ -15,11 +16,14 @@ class Observers:
         """Take those who are to be told.
 
         Raises:
-            InvalidConfiguration: one of them has no method `observe`.
+            InvalidConfiguration: they are no list, or one of them has no method `observe`.
         """
+        if not isinstance(observers, Sequence):
+            msg = f"`observers` is {shown(observers)}; allowed: a list of them."
+            raise InvalidConfiguration(msg)
         for each in observers:
             if isinstance(each, type) or not callable(getattr(each, "observe", None)):
-                msg = f"`observers` has a {each!r:.100}; allowed: objects with a method `observe`."
+                msg = f"`observers` has a {shown(each)}; allowed: objects with a method `observe`."
                 raise InvalidConfiguration(msg)
         self._each = tuple(observers)
         self._curious = tuple(each for each in self._each if getattr(each, "content", False))

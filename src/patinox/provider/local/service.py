@@ -21,6 +21,7 @@ from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import Deadlines, ServiceConfig
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
+from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import Observer, Operation
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
@@ -98,8 +99,11 @@ class ServiceProvider(LifecycleMixin):
             observers: who is told what happens.
 
         Raises:
-            InvalidConfiguration: the address is not one, or an observer is none.
+            InvalidConfiguration: the address is not one, or the config or an observer is none.
         """
+        if config is not None and not isinstance(config, ServiceConfig):
+            msg = f"`config` is a {type(config).__name__}; allowed: a ServiceConfig."
+            raise InvalidConfiguration(msg)
         if not isinstance(endpoint, Endpoint):
             endpoint = parse_endpoint(endpoint, default_port=self.default_port)
         super().__init__()
