@@ -3,6 +3,7 @@
 import enum
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
@@ -56,6 +57,40 @@ class Tree(msgspec.Struct):
 
 class Cat(msgspec.Struct, tag="cat"):
     lives: int
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    even: int = 0
+
+    def __post_init__(self) -> None:
+        if self.even % 2:
+            msg = f"{self.even} secret is odd"
+            raise ValueError(msg)
+
+
+class Fish(pydantic.BaseModel):
+    kind: Literal["fish"]
+
+
+class Bird(pydantic.BaseModel):
+    kind: Literal["bird"]
+
+
+class Checked(pydantic.BaseModel, extra="forbid"):
+    word: str
+    pet: Annotated[Fish | Bird, pydantic.Field(discriminator="kind")] | None = None
+
+    @pydantic.field_validator("word")
+    @classmethod
+    def not_said(cls, word: str) -> str:
+        if word:
+            msg = f"not {word}"
+            raise ValueError(msg)
+        return word
+
+
+class Unwritable(pydantic.BaseModel, arbitrary_types_allowed=True):
+    thing: threading.Thread
 
 
 class Dog(msgspec.Struct, tag="dog"):
@@ -223,10 +258,23 @@ def test_nothing_else_is_guessed_and_the_text_is_kept(kind: type, text: str) -> 
         (CAR_SCHEMA, '{"colour": "secret", "wheels": []}', "`enum: ['blue', 'red']` does not hold"),
         ({"items": {"type": "null"}}, '["secret"]', "`type: 'null'` does not hold - at `$[0]`."),
         ({"maxLength": 3}, '"secret"', "`maxLength: 3` does not hold - at `$`."),
+        (Car, '{"colour": "secret", "wheels": []}', "Invalid enum value - at `$.colour`."),
+        (Dog | Cat, '{"type": "secret"}', "Invalid value - at `$.type`."),
+        (Strict, '{"secret": 1}', "Object contains unknown field."),
+        (Strict, '{"even": 1}', "a check of the type refuses it."),
+        (dict[str, int], '{"secret": "x"}', "Expected `int`, got `str` - at `$[...]`."),
+        (Checked, '{"word": "secret"}', "`value_error` - at `$.word`."),
+        (Checked, '{"word": "", "secret": 1}', "Extra inputs are not permitted - at `$[...]`."),
+        (Checked, '{"word": "", "pet": {"kind": "secret"}}', "`union_tag_invalid` - at `$.pet`."),
+        (
+            {"additionalProperties": {"type": "integer"}},
+            '{"secret": "x"}',
+            "`type: 'integer'` does not hold - at `$[...]`.",
+        ),
     ],
 )
 def test_an_answer_of_another_shape_says_where_and_shows_nothing_of_it(
-    kind: type, text: str, why: str
+    kind: object, text: str, why: str
 ) -> None:
     with pytest.raises(StructuredOutputError) as caught:
         OutputSchema.of(kind).parse(text)
@@ -263,12 +311,22 @@ def test_an_answer_that_was_cut_says_so() -> None:
         ({"$ref": "other.json"}, "refers to 'other.json'"),
         ({"$defs": {"A": {"$id": "a.json"}}}, "refers to 'a.json'"),
         ({"$dynamicRef": "#node"}, "refers to '#node'"),
+        (Unwritable, "No JSON schema can be made of <class .*Unwritable'>: Cannot generate"),
     ],
     ids=str,
 )
 def test_what_says_no_shape_is_refused_at_once(value: object, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         OutputSchema.of(value)
+
+
+@pytest.mark.parametrize("depth", [100, 400, 10_000])
+def test_a_schema_that_is_too_deep_is_refused(depth: int) -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    with pytest.raises(InvalidRequest, match="JSON schema"):
+        OutputSchema.of(schema)
 
 
 def test_a_schema_is_taken_as_it_is_and_copied() -> None:
@@ -294,6 +352,7 @@ def test_a_schema_stays_what_it_is() -> None:
 
 WITHOUT = """
 import sys
+import threading
 sys.modules["jsonschema"] = None
 from patinox import ConfigurationError, OutputSchema
 assert OutputSchema.of(list[int]).parse("[1]") == [1]

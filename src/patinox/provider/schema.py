@@ -7,7 +7,7 @@ schema that refers to itself is the only one that cannot do without.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeGuard, TypeVar, cast, overload
 from urllib.parse import unquote
 
@@ -25,6 +25,8 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
 _LONGEST_RULE = 200
 _NAMELESS = "answer"
+# So begins what msgspec says where it goes on with a piece of the answer.
+_SHOWING = ("Invalid enum value", "Invalid value", "Object contains unknown field")
 
 
 class RefersToItself(Exception):
@@ -87,11 +89,11 @@ class OutputSchema(msgspec.Struct, Generic[T], frozen=True):
         try:
             return self.read(_bare(text))
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            msg = f"The answer does not fit the schema {self.name!r}: {error}."
+            msg = f"The answer does not fit the schema {self.name!r}: {_without_answer(error)}."
             hint = "It was cut: raise `max_tokens`, or the context of the model."
             raise StructuredOutputError(
                 msg, raw=text, hint=hint if finish_reason == "length" else None
-            ) from error
+            ) from None  # it may show the text
 
     def __repr__(self) -> str:
         """Tell the name; the schema may be long."""
@@ -179,22 +181,65 @@ def _of_type(kind: object) -> OutputSchema[Any]:
 
 
 def _of_pydantic(model: Any) -> OutputSchema[Any]:  # noqa: ANN401  known by its methods only
-    schema = dict(model.model_json_schema())
-    definitions = schema.pop("$defs", {})
+    try:
+        schema = dict(model.model_json_schema())
+        names = set(_names(schema))
+        whole = _self_contained(schema, schema.pop("$defs", {}))
+    except (RuntimeError, TypeError, ValueError, NameError) as error:
+        why = str(error).partition("\n")[0]
+        msg = f"No JSON schema can be made of {shown(model)}: {why:.200}."
+        raise InvalidRequest(msg) from error
 
     def read(text: str) -> object:
         try:
             return model.model_validate_json(text)
         except ValueError as error:
-            raise msgspec.ValidationError(_told_by_pydantic(error)) from None  # it shows the text
+            raise msgspec.ValidationError(_told_by_pydantic(error, names)) from None
 
-    return OutputSchema(_name(model.__name__), _self_contained(schema, definitions), read)
+    return OutputSchema(_name(model.__name__), whole, read)
 
 
-def _told_by_pydantic(error: Any) -> str:  # noqa: ANN401  known by its methods only
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in first["loc"])
-    return f"{first['msg']} - at `${place}`"
+def _told_by_pydantic(error: Any, names: Collection[str]) -> str:  # noqa: ANN401  known by its methods only
+    first = error.errors(include_url=False, include_input=False)[0]
+    # What a validator says, and a tag that is not known, may show the answer.
+    shows = not {"error", "tag"}.isdisjoint(first.get("ctx", ()))
+    what = f"`{first['type']}`" if shows else first["msg"]
+    return f"{what} - at `{_place(first['loc'], names)}`"
+
+
+def _place(path: Iterable[str | int], names: Collection[str]) -> str:
+    return "$" + "".join(_step(one, names) for one in path)
+
+
+def _step(one: str | int, names: Collection[str]) -> str:
+    """Write a step of a path; a name that the schema does not have is the answer's own."""
+    if isinstance(one, int):
+        return f"[{one}]"
+    return f".{one}" if one in names else "[...]"
+
+
+def _names(schema: object) -> Iterator[str]:
+    """Go through the names of all properties that a schema knows."""
+    if _is_list(schema):
+        for item in schema:
+            yield from _names(item)
+    elif _is_object(schema):
+        properties = schema.get("properties")
+        yield from properties if _is_object(properties) else ()
+        for item in schema.values():
+            yield from _names(item)
+
+
+def _without_answer(error: Exception) -> str:
+    """Say what is wrong with an answer, without the parts of it that msgspec shows."""
+    what, at, place = str(error).rpartition(" - at `$")
+    what = what or str(error)
+    if error.__cause__ is not None:
+        what = "a check of the type refuses it"
+    for start in _SHOWING:
+        if what.startswith(start):
+            what = start
+    return f"{what}{at}{place}" if at else what
 
 
 def _of_mapping(value: Mapping[str, Any]) -> OutputSchema[Any]:
@@ -210,10 +255,16 @@ def _of_mapping(value: Mapping[str, Any]) -> OutputSchema[Any]:
         msg = f"The JSON schema cannot be written as JSON: {error}."
         raise InvalidRequest(msg) from error
     meta = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
-    if (wrong := next(meta.iter_errors(schema), None)) is not None:
-        msg = f"The JSON schema is not valid: {wrong.message} - at `{wrong.json_path}`."
+    try:
+        wrong = next(meta.iter_errors(schema), None)
+        _check_references(schema)
+        names = set(_names(schema))
+    except RecursionError as error:
+        msg = "The JSON schema is nested too deeply to be checked."
+        raise InvalidRequest(msg) from error
+    if wrong is not None:
+        msg = f"The JSON schema is not valid: {wrong.message:.200} - at `{wrong.json_path}`."
         raise InvalidRequest(msg)
-    _check_references(schema)
     validator = kind(schema, registry=Registry())  # an empty one: nothing is fetched
 
     def read(text: str) -> object:
@@ -221,7 +272,7 @@ def _of_mapping(value: Mapping[str, Any]) -> OutputSchema[Any]:
         wrong = next(validator.iter_errors(answer), None)
         if wrong is not None:  # its own message would show the answer
             rule = f"{wrong.validator}: {wrong.validator_value!r}"[:_LONGEST_RULE]
-            msg = f"`{rule}` does not hold - at `{wrong.json_path}`"
+            msg = f"`{rule}` does not hold - at `{_place(wrong.absolute_path, names)}`"
             raise msgspec.ValidationError(msg)
         return answer
 
