@@ -1,6 +1,7 @@
 """The tool loop: what is run, what the model is told, and where it ends."""
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Unpack
@@ -241,6 +242,43 @@ async def test_a_function_that_runs_out_of_items_is_not_waited_for_for_ever() ->
     assert contents(result) == ["Error: RuntimeError: StopIteration: there was no next item"]
 
 
+def of_a_thread() -> NoReturn:
+    raise concurrent.futures.CancelledError
+
+
+async def of_a_task() -> NoReturn:
+    task = asyncio.create_task(asyncio.sleep(0))
+    task.cancel()
+    await task
+    raise AssertionError
+
+
+@pytest.mark.parametrize("tool", [of_a_thread, of_a_task])
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_a_function_whose_own_work_was_given_up_gives_nothing_else_up(
+    tool: Callable[..., Any], *, parallel: bool
+) -> None:
+    model = Scripted([(tool.__name__, "{}"), *ADD], "Sorry.")
+    result = await answers(model, tool, add, parallel=parallel)
+    said = "Error: RuntimeError: CancelledError: what it waited for was given up"
+    assert contents(result) == [said, "3"]
+
+
+async def test_what_is_no_error_but_an_end_comes_out_as_it_is() -> None:
+    def leave() -> NoReturn:
+        raise GeneratorExit
+
+    with pytest.raises(GeneratorExit):
+        await answers(Scripted([("leave", "{}"), *ADD]), leave, add)
+
+
+async def test_half_a_character_in_a_result_is_replaced() -> None:
+    def name() -> str:
+        return "a\udcff.txt"
+
+    assert contents(await answers(Scripted([("name", "{}")], "Sorry."), name)) == ["a?.txt"]
+
+
 async def test_a_result_that_cannot_be_told_is_an_error_of_the_tool() -> None:
     def strange() -> object:
         return object()
@@ -396,6 +434,8 @@ async def test_a_conversation_that_is_given_up_gives_up_its_tools() -> None:
         ({"max_steps": 0}, "`max_steps` is 0; allowed: a whole number from 1."),
         ({"parallel": "yes"}, "`parallel` is 'yes'"),
         ({"on_error": "ignore"}, "`on_error` is 'ignore'; allowed: tell, raise."),
+        ({"on_call": 5}, "`on_call` is 5; allowed: a function."),
+        ({"on_result": "f"}, "`on_result` is 'f'; allowed: a function."),
     ],
 )
 async def test_an_option_that_cannot_be_is_refused_before_anything_is_asked(

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from patinox.provider.base import ModelProvider
-from patinox.provider.checks import check_flag, check_integer, check_word
+from patinox.provider.checks import check_flag, check_integer, check_word, shown
 from patinox.provider.errors import InvalidRequest, ProviderError, ToolCallInvalid
 from patinox.provider.tools import Tool, find, render_result
 from patinox.provider.types import (
@@ -177,6 +177,10 @@ class _Rules(msgspec.Struct, frozen=True, kw_only=True):
         check_integer("max_steps", self.max_steps, at_least=1)
         check_flag("parallel", self.parallel)
         check_word("on_error", self.on_error, ON_ERROR)
+        for field, hook in (("on_call", self.on_call), ("on_result", self.on_result)):
+            if hook is not None and not callable(hook):
+                msg = f"`{field}` is {shown(hook)}; allowed: a function."
+                raise InvalidRequest(msg)
 
 
 def _repeatable(message: CompletionMessage) -> CompletionMessage:
@@ -257,7 +261,7 @@ async def _side_by_side(offered: Sequence[_Ready | ToolResult], rules: _Rules) -
     try:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(_run(one, rules)) for one in offered]
-    except ExceptionGroup as failed:  # of functions; the first one to fail ended the others
+    except BaseExceptionGroup as failed:  # of functions; the first one to fail ended the others
         raise failed.exceptions[0] from None
     return [task.result() for task in running]
 
@@ -292,10 +296,17 @@ async def _shown(result: ToolResult, rules: _Rules) -> ToolResult:
 
 async def _called(function: Callable[..., object], *given: object, **named: object) -> object:
     """Call what may be `async`; what is not may wait, so that it is called in a thread."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*given, **named)
-    value = await asyncio.to_thread(_called_here, function, *given, **named)
-    return await value if inspect.isawaitable(value) else value
+    try:
+        if inspect.iscoroutinefunction(function):
+            return await function(*given, **named)
+        value = await asyncio.to_thread(_called_here, function, *given, **named)
+        return await value if inspect.isawaitable(value) else value
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody gave up the conversation: it comes out of the function.
+        raise RuntimeError("CancelledError: what it waited for was given up") from error
 
 
 def _called_here(function: Callable[..., object], *given: object, **named: object) -> object:

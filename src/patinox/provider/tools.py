@@ -219,7 +219,7 @@ def render_result(value: object) -> str:
         TypeError: it cannot be written as JSON.
     """
     if isinstance(value, str):
-        return value
+        return value.encode("utf-8", "replace").decode()  # half a character, as in names of files
     return msgspec.json.encode(value, enc_hook=_plain).decode()
 
 
