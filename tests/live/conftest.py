@@ -1,8 +1,9 @@
 """Real servers, where the environment says that there are some.
 
 `PATINOX_LIVE_OLLAMA` and `PATINOX_LIVE_LMSTUDIO` are their addresses, `PATINOX_LIVE_MODEL` is a
-model that chats on each of them, `PATINOX_LIVE_EMBEDDER`, if it is set, one that makes
-vectors, and `PATINOX_LIVE_ONLY_CHATS` one that makes none:
+model that chats on each of them. Each of the others, where it is set, is a model that can do
+something (see `Subject`): `PATINOX_LIVE_EMBEDDER`, `_ONLY_CHATS`, `_CALLER`, `_COMPLETER` and
+`_PROBER`:
 
     ollama pull qwen2.5:0.5b
     PATINOX_LIVE_OLLAMA=127.0.0.1:11434 PATINOX_LIVE_MODEL=qwen2.5:0.5b pytest tests/live
@@ -48,6 +49,9 @@ def subject(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
         # Which of the two a server refuses depends on its version (Ollama: since 0.30).
         only_chats=LIVE.get("PATINOX_LIVE_ONLY_CHATS"),
         only_embeds=LIVE.get("PATINOX_LIVE_EMBEDDER"),
+        callers=tuple(filter(None, [LIVE.get("PATINOX_LIVE_CALLER")])),
+        completer=LIVE.get("PATINOX_LIVE_COMPLETER"),
+        prober=LIVE.get("PATINOX_LIVE_PROBER"),
     )
 
 

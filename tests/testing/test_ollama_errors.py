@@ -115,6 +115,30 @@ REFUSED = r"""/api/chat
     400 json: cannot unmarshal number 1.5 into Go struct field ChatRequest.top_logprobs of type int
 /api/chat {CHAT, "options": []}
     400 json: cannot unmarshal array into Go struct field ChatRequest.options of type map[string]interface {}
+/api/chat {CHAT, "tools": [{"function": {"name": 3}}]}
+    400 json: cannot unmarshal number into Go struct field ToolFunction.tools.function.name of type string
+/api/chat {CHAT, "tools": [{"function": "x"}]}
+    400 json: cannot unmarshal string into Go struct field Tool.tools.function of type api.ToolFunction
+/api/chat {CHAT, "tools": [{"function": {"parameters": {"properties": {"a": true}}}}]}
+    400 json: cannot unmarshal bool into Go struct field ToolFunctionParameters.tools.function.parameters.properties of type api.ToolProperty
+/api/chat {CHAT, "tools": [{"function": {"parameters": {"properties": {"a": {"type": 3}}}}}]}
+    400 json: cannot unmarshal number into Go struct field ToolFunctionParameters.tools.function.parameters.properties.type of type []string
+/api/chat {CHAT, "tools": [{"function": {"parameters": {"properties": []}}}]}
+    400 Value looks like object, but can't find closing '}' symbol
+/api/chat {"messages": [{"tool_calls": [{"function": 3}]}]}
+    400 json: cannot unmarshal number into Go struct field ChatRequest.messages.tool_calls.function of type api.ToolCallFunction
+/api/chat {"messages": [{"images": "AAAA"}]}
+    400 json: cannot unmarshal string into Go struct field ChatRequest.messages.images of type []api.ImageData
+/api/generate {"images": [3]}
+    400 json: cannot unmarshal number into Go struct field GenerateRequest.images of type api.ImageData
+/api/show {"options": "x"}
+    400 json: cannot unmarshal string into Go struct field ShowRequest.options of type map[string]interface {}
+/api/pull {"insecure": "x"}
+    400 json: cannot unmarshal string into Go struct field PullRequest.insecure of type bool
+/api/chat {"model": "\x"}
+    400 invalid character 'x' in string escape code
+/api/chat {CHAT, "keep_alive": "9999999h"}
+    400 time: invalid duration "9999999h"
 /api/chat {CHAT, "keep_alive": "300"}
     400 time: missing unit in duration "300"
 /api/chat {CHAT, "keep_alive": "5x"}
@@ -140,6 +164,8 @@ REFUSED = r"""/api/chat
 /api/chat {"model": "tiny", "messages": [{"role": "user", "images": ["AAAAA"]}]}
     400 illegal base64 data at input byte 4
 /api/chat {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]}
+    400 Value looks like object, but can't find closing '}' symbol
+/api/chat {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": [1]}}]}]}
     400 Value looks like object, but can't find closing '}' symbol
 /api/chat {}
     400 model is required
@@ -187,6 +213,8 @@ REFUSED = r"""/api/chat
     400 "tiny" does not support thinking
 /api/generate {"model": "tiny", "prompt": "x", "raw": true, "system": "s"}
     400 raw mode does not support template, system, or context
+/api/generate {"model": "nope", "prompt": "x", "raw": true, "system": "s"}
+    404 model 'nope' not found
 /api/generate {"model": "tiny", "prompt": "x", "template": "{{ .Prompt"}
     500 template: :1: unclosed action
 /api/generate {"model": "tiny", "prompt": "x", "template": "{{ .System }}\n{{ .Prompt"}
@@ -223,7 +251,9 @@ REFUSED = r"""/api/chat
     401 unauthorized"""  # noqa: E501 - texts as they are
 
 
-REFUSED_BY_0_33 = r"""/api/show {"model": "nope"}
+REFUSED_BY_0_33 = r"""/api/chat {CHAT, "options": {"draft_num_predict": "x"}}
+    500 option "draft_num_predict" must be of type integer
+/api/show {"model": "nope"}
     404 model 'nope:latest' not found
 /api/embed {"model": "tiny", "input": "x"}
     501 This server does not support embeddings. Start it with `--embeddings`
@@ -244,6 +274,10 @@ REFUSED_BY_0_24 = r"""/api/show {"model": "nope"}
 /api/embed {"model": "tiny", "input": "a b c d e", "truncate": false, "options": {"num_ctx": 4}}
     400 the input length exceeds the context length
 /api/chat {CHAT, "format": {"type": "foo"}}
+    500 invalid JSON schema in format
+/api/chat {CHAT, "format": {"properties": 3}}
+    500 invalid JSON schema in format
+/api/chat {CHAT, "format": {"properties": {"a": {"pattern": "a+"}}}}
     500 invalid JSON schema in format
 /api/chat {CHAT, "format": {"$ref": "#/$defs/none"}}
     500 invalid JSON schema in format
@@ -358,6 +392,18 @@ chat/completions {"model": "tiny", "messages": [{"role": "assistant", "tool_call
     400 invalid_request_error invalid tool call arguments
 chat/completions {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "[]"}}]}]}
     400 invalid_request_error invalid tool call arguments
+chat/completions {"model": "tiny", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": null}}]}]}
+    400 invalid_request_error invalid tool call arguments
+chat/completions [1]
+    400 invalid_request_error json: cannot unmarshal array into Go value of type openai.ChatCompletionRequest
+chat/completions {"messages": [{"role": 3}]}
+    400 invalid_request_error json: cannot unmarshal number into Go struct field Message.messages.role of type string
+chat/completions {"response_format": "json"}
+    400 invalid_request_error json: cannot unmarshal string into Go struct field ChatCompletionRequest.response_format of type openai.ResponseFormat
+completions {"top_p": "x"}
+    400 invalid_request_error json: cannot unmarshal string into Go struct field CompletionRequest.top_p of type float32
+completions {"model": "tiny", "prompt": "x", "stop": ["a", 3]}
+    400 invalid_request_error invalid type for 'stop' field: float64
 completions {"model": "tiny", "prompt": ["a"]}
     400 invalid_request_error json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string
 embeddings {"model": "tiny", "input": []}

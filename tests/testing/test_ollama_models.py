@@ -341,11 +341,16 @@ async def test_models_are_copied_and_deleted(serving: Serving) -> None:
         gone = await client.call("DELETE", "/api/delete", {"name": "me/other:v1"})
         missing = await client.call("DELETE", "/api/delete", {})
         invalid = await client.call("DELETE", "/api/delete", {"model": "a b"})
-        assert (await client.get("/api/ps")).json == {"models": []}
+        # It stays in memory, where the original uses it under the name of the copy.
+        (left,) = (await client.get("/api/ps")).json["models"]
         assert (await client.chat("tiny", stream=False)).json["message"]["content"] == "Hi"
+        assert [run["name"] for run in (await client.get("/api/ps")).json["models"]] == [
+            left["name"]
+        ]
     assert (copied.status, copied.kind, copied.body) == (200, None, b"")
     assert [entry["name"] for entry in listed] == ["me/Other:v1", "tiny:latest"]
-    assert listed[0]["digest"] == listed[1]["digest"]
+    assert listed[0]["digest"] == listed[1]["digest"] == left["digest"]
+    assert left["name"] == "me/Other:v1"
     assert (deleted.status, deleted.body) == (200, b"")
     assert (gone.status, gone.json["error"]) == (404, "model 'me/other:v1' not found")
     assert (missing.status, missing.json["error"]) == (400, "model is required")

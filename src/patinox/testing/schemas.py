@@ -25,21 +25,31 @@ def asked(body: Mapping[str, object]) -> Mapping[str, Any] | None:
 
 
 def is_grammar(schema: str | Mapping[str, Any]) -> bool:
-    """Tell whether the engine can make a grammar of a schema: each type and reference is known."""
+    """Tell whether the engine can make a grammar of a schema.
+
+    Each type and reference is known, and each pattern is of a whole text.
+    """
     return isinstance(schema, str) or all(_is_known(part, schema) for part in _parts(schema))
 
 
 def _is_known(part: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     kinds: list[object] = part["type"] if _is_list(part.get("type")) else [part.get("type")]
-    return all(kind is None or kind in _TYPES for kind in kinds) and (
-        "$ref" not in part or _resolved(part, root) is not None
+    pattern: object = part.get("pattern", "^$")
+    return (
+        all(kind is None or kind in _TYPES for kind in kinds)
+        and ("$ref" not in part or _resolved(part, root) is not None)
+        and _is_object(part.get("properties", {}))
+        and isinstance(pattern, str)
+        and pattern.startswith("^")
+        and pattern.endswith("$")
     )
 
 
 def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield a schema and the schemas within."""
     yield schema
-    within = [schema.get("items"), *schema.get("properties", {}).values()]
+    properties = schema.get("properties")
+    within = [schema.get("items"), *(properties.values() if _is_object(properties) else ())]
     for key in (*_CHOICES, "prefixItems"):
         within += schema.get(key, [])
     for part in filter(_is_object, within):

@@ -288,6 +288,72 @@ async def test_unloading_is_done_once() -> None:
     assert sent(server, "/api/generate")[0]["keep_alive"] == 0
 
 
+async def test_an_unloaded_model_is_waited_for_until_it_has_left() -> None:
+    looks = list[float]()
+
+    async def lingering(exchange: Exchange) -> bool:
+        if exchange.path != "/api/ps" or len(looks) > 6:
+            return False
+        await exchange.reply(200, b'{"models":[{"name":"chat:1b","context_length":4096}]}')
+        return True
+
+    async def pause(seconds: float) -> None:
+        looks.append(seconds)
+
+    async with OllamaEmulator(models=[CHAT]) as server, OllamaProvider(server.url) as ollama:
+        ollama.pause = pause
+        server.faults.append(lingering)
+        assert await ollama.unload("chat:1b")
+        assert await ollama.running() == []
+
+    assert looks == [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25]
+    assert orders(server) == ["/api/generate"]
+
+
+async def test_a_model_that_does_not_leave_is_told_of() -> None:
+    async def staying(exchange: Exchange) -> bool:
+        if exchange.path != "/api/ps":
+            return False
+        await exchange.reply(200, b'{"models":[{"name":"chat:1b","context_length":4096}]}')
+        return True
+
+    config = OllamaConfig(deadlines=Deadlines(first_token=0.05))
+    async with (
+        OllamaEmulator(models=[CHAT]) as server,
+        OllamaProvider(server.url, config) as ollama,
+    ):
+        server.faults.append(staying)
+        with pytest.raises(ServiceTimeout, match="'chat:1b' on Ollama stays in memory"):
+            await ollama.unload("chat:1b")
+
+
+async def test_a_copy_is_in_memory_where_its_original_is() -> None:
+    async with OllamaEmulator(models=[CHAT, EMBED]) as server, OllamaProvider(server.url) as ollama:
+        await ollama.copy("chat:1b", "mine")
+        await ollama.ensure_loaded("chat:1b", 2048)
+        copy = await ollama.ensure_loaded("mine")
+        models = {info.id: info for info in await ollama.list_models()}
+
+        assert (copy.model, copy.context_length, copy.already) == ("mine:latest", 2048, True)
+        assert [item.model for item in await ollama.running()] == ["chat:1b"]
+        assert models["mine:latest"].loaded_context_length == 2048
+        assert [info.loaded for info in models.values()] == [True, False, True]
+        assert await ollama.unload("mine")
+        assert not await ollama.unload("chat:1b")
+
+
+async def test_a_deleted_model_leaves_the_memory_first() -> None:
+    async with OllamaEmulator(models=[CHAT]) as server, OllamaProvider(server.url) as ollama:
+        await ollama.copy("chat:1b", "mine")
+        await ollama.ensure_loaded("chat:1b")
+        await ollama.delete("mine")
+        assert [item.model for item in await ollama.running()] == ["chat:1b"]
+        await ollama.delete("chat:1b")
+        assert await ollama.running() == []
+
+    assert orders(server)[2:] == ["/api/delete", "/api/generate", "/api/delete"]
+
+
 async def test_a_deleted_model_is_gone_from_the_list() -> None:
     async with OllamaEmulator(models=[CHAT, EMBED]) as server, OllamaProvider(server.url) as ollama:
         assert len(await ollama.list_models()) == 2

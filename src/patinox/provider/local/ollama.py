@@ -147,9 +147,8 @@ class OllamaProvider(OllamaLifecycle):
         self._shown = {
             (tag.name, tag.digest): show for tag, show in zip(tags, shown, strict=True) if show
         }
-        loaded = {self.normalize(item.name): item for item in running}
         return [
-            self._info(tag, show, loaded.get(self.normalize(tag.name)))
+            self._info(tag, show, self.resident_among(running, tag.name, tag.digest))
             for tag, show in zip(tags, shown, strict=True)
         ]
 

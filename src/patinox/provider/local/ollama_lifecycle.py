@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -21,7 +21,7 @@ from patinox.provider.lifecycle import (
     RunningModel,
 )
 from patinox.provider.local.dialects.ollama_reply import unix_time
-from patinox.provider.local.errors import ModelNotFound, StreamInterrupted
+from patinox.provider.local.errors import ModelNotFound, ServiceTimeout, StreamInterrupted
 from patinox.provider.local.lifecycle import Refusals
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.transport import StreamReply
@@ -34,6 +34,8 @@ PS = HTTPRequest(path="/api/ps")
 _SUCCESS = "success"
 # Seconds between two looks at a model that is being loaded: its context is 0 until then.
 _LOOK = 0.25
+# One that nobody uses leaves within milliseconds.
+_SOON = 0.005
 # It reads all that came once more, in silence.
 _CHECKING = "verifying"
 # A model that stays for ever leaves 292 years from now: later than this is never.
@@ -47,6 +49,7 @@ class Running(msgspec.Struct):
     name: Name
     size: Count | None = None
     size_vram: Count | None = None
+    digest: str | None = None
     expires_at: str | None = None
     context_length: Count | None = None
 
@@ -102,9 +105,16 @@ class OllamaLifecycle(ServiceProvider):
         return None
 
     async def _listed_as(self, info: ModelInfo) -> Running | None:
-        name = self.normalize(info.id)
-        items = await self.in_memory()
-        return next((item for item in items if self.normalize(item.name) == name), None)
+        return self.resident_among(await self.in_memory(), info.id, info.digest)
+
+    def resident_among(
+        self, items: Sequence[Running], name: str, digest: str | None
+    ) -> Running | None:
+        """Find a model in memory: a copy of another is there under the name that loaded it."""
+        wanted = self.normalize(name)
+        named = (item for item in items if self.normalize(item.name) == wanted)
+        copied = (item for item in items if digest and item.digest == digest)
+        return next(named, None) or next(copied, None)
 
     async def load_model(
         self, info: ModelInfo, context_length: int | None, keep_alive: float | None
@@ -137,10 +147,25 @@ class OllamaLifecycle(ServiceProvider):
             return False
         body = {"model": info.id, "prompt": "", "keep_alive": 0, "stream": False}
         await self.order(json_request("POST", "/api/generate", body))
+        await self._gone(info)
         return True
 
+    async def _gone(self, info: ModelInfo) -> None:
+        """Wait until it is out of memory: that it is to leave is answered before it has left."""
+        within, look = self.config.deadlines.first_token, _SOON
+        end = self._clock() + within
+        while await self._listed_as(info) is not None:
+            if self._clock() > end:
+                msg = f"{info.id!r} on {self.label} stays in memory (first_token)."
+                raise ServiceTimeout(msg, phase="first_token", seconds=within)
+            await self.pause(look)
+            look = min(2 * look, _LOOK)
+
     async def delete_model(self, info: ModelInfo) -> None:
-        """Delete it; what other models share stays."""
+        """Delete it; what other models share stays. In memory it would outlive that."""
+        name = self.normalize(info.id)
+        if name in {self.normalize(item.name) for item in await self.in_memory()}:
+            await self.unload_model(info, name)
         await self.order(json_request("DELETE", "/api/delete", {"model": info.id}))
 
     async def copy_model(self, info: ModelInfo, destination: str) -> None:

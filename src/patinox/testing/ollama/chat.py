@@ -98,8 +98,6 @@ class Runner:
         Raises:
             OllamaError: the request is refused.
         """
-        if request.raw and (request.template or request.system or request.context):
-            raise OllamaError(400, "raw mode does not support template, system, or context")
         said = Message("user", request.prompt, images=request.images)
         question = Question(
             request=request,
@@ -143,9 +141,10 @@ class Runner:
         if question.empty and keep_alive_ns(request.keep_alive, default=1) == 0:
             self._store.unload(model)
             return self._alone(shown, "unload")
+        _check_raw(question)
         think = _check_think(request, model)
         _check_capabilities(question, model)
-        check_options(request.options)
+        check_options(request.options, since_0_30=self._since_0_30)
         if question.empty:
             self._acquire(request, model)
             self._store.release(model)
@@ -225,6 +224,12 @@ class Runner:
 def _cloud_error(reference: Reference, status: int, message: str, **more: str) -> OllamaError:
     kind = CloudError if reference.source == "cloud" else OllamaError
     return kind(status, message, **more)
+
+
+def _check_raw(question: Question) -> None:
+    told = question.template or question.context or question.messages[1:]
+    if question.raw and told:
+        raise OllamaError(400, "raw mode does not support template, system, or context")
 
 
 def _check_think(request: InferenceRequest, model: OllamaModel) -> bool | str:

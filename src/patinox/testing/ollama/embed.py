@@ -119,7 +119,7 @@ class Embedder:
         return found.model
 
     def _load(self, model: OllamaModel, request: EmbedRequest | EmbeddingRequest) -> bool:
-        check_options(request.options)
+        check_options(request.options, since_0_30=self._since_0_30)
         given = request.keep_alive
         cold = self._store.acquire(
             model,

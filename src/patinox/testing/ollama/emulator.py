@@ -6,9 +6,9 @@ the statuses, texts and oddities of the real server; it runs no model. 0.33 is b
 
 Not served: push, create, blobs, `/v1/responses`, `/v1/messages`, images, audio, the account's
 routes, web search and the recommended models. Not reproduced: requests that queue (and the 503 of a
-full queue), the time a load takes, models that share one runner, a runner that dies by itself,
-`_debug_render_only`, bodies compressed with zstd, templates beyond an action left open, and a few
-headers (long replies in chunks, the type of a cloud's 401 to a stream).
+full queue), the time a load takes, a runner that dies by itself, `_debug_render_only`, bodies
+compressed with zstd, templates beyond an action left open, and a few headers (long replies in
+chunks, the type of a cloud's 401 to a stream). Models share a runner only if they are copies.
 """
 
 from __future__ import annotations

@@ -8,28 +8,15 @@ from typing import Any, NoReturn, TypeGuard, TypeVar
 
 import msgspec
 
+from patinox.testing.ollama.go_types import Package, mismatch
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 _HTML = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MISMATCH = re.compile(r"Expected `(\w+).*`, got `(\w+)`(?: - at `\$\.?(.*)`)?")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _CLOSED = re.compile(r"\[[^][{}]*\]|\{[^][{}]*\}")
-_STEP = re.compile(r"\[(\d+)\]|(\w+)")
-_STRUCTS_WITHIN = {"messages", "tool_calls"}
-_KINDS = {"str": "string", "int": "number", "float": "number"}
-_TYPES = {"str": "string", "float": "float64"}
-_PLACES = {
-    "messages": "[]api.Message",
-    "messages[]": "api.Alias",  # the type within Message's own decoder
-    "messages.images": "[]api.ImageData",
-    "messages.tool_calls": "[]api.ToolCall",
-    "images": "[]api.ImageData",
-    "context": "[]int",
-    "tools": "api.Tools",
-    "tools[]": "api.Tool",
-    "options": "map[string]interface {}",
-}
+_STRUCTS_WITHIN = {"messages", "tool_calls", "function"}
 _LITERALS = {"n": "null", "t": "true", "f": "false"}
 _SYNTAX = {
     "Expecting property name enclosed in double quotes": (
@@ -86,23 +73,27 @@ def without_empty(**fields: object) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value}
 
 
-def decode(body: bytes, shape: type[S], *, when_empty: str = "missing request body") -> S:
+def decode(body: bytes, shape: type[S], *, package: Package = "api") -> S:
     """Read the first JSON value of a body; names match in any case, null is as absent.
+
+    `package` is where Ollama has the type of the request.
 
     Raises:
         OllamaError: 400, the body is empty, malformed, or a field is of the wrong type.
     """
+    when_empty = "missing request body" if package == "api" else "EOF"
     value = _first_value(body.decode("utf-8", "replace").lstrip(" \t\r\n"), when_empty)
     if value is None:
         return shape()
     if not is_object(value):
-        target = f"Go value of type api.{shape.__name__}"
+        target = f"Go value of type {package}.{shape.__name__}"
         raise OllamaError(400, f"json: cannot unmarshal {_kind(value)} into {target}")
     fields = _folded(value)
     try:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
-        raise OllamaError(400, _mismatch(str(error), fields, shape)) from None
+        said = mismatch(str(error), fields, shape.__name__, package)
+        raise OllamaError(400, said) from None
 
 
 def _first_value(text: str, when_empty: str) -> object:
@@ -138,6 +129,8 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
 
 def _syntax(error: json.JSONDecodeError) -> str:
     position, expected = error.pos, _SYNTAX.get(error.msg, "looking for beginning of value")
+    if error.msg.startswith("Invalid \\"):
+        position += 1  # Go points at what is escaped
     if error.msg == "Expecting value":
         position, expected = _within_value(error.doc, position)
     elif error.msg == "Expecting ',' delimiter" and _is_in_array(error.doc[:position]):
@@ -169,32 +162,15 @@ def _is_in_array(text: str) -> bool:
 
 
 def _folded(fields: dict[str, Any]) -> dict[str, Any]:
-    """Lower the names, drop what is null; within the lists of structs as well."""
+    """Lower the names, drop what is null; in the structs within as well."""
     folded = {name.lower(): value for name, value in fields.items() if value is not None}
     for name in _STRUCTS_WITHIN & folded.keys():
-        if is_list(structs := folded[name]):
-            folded[name] = [_folded(item) if is_object(item) else item for item in structs]
+        within = folded[name]
+        if is_object(within):
+            folded[name] = _folded(within)
+        elif is_list(within):
+            folded[name] = [_folded(item) if is_object(item) else item for item in within]
     return folded
-
-
-def _mismatch(text: str, fields: dict[str, Any], shape: type[msgspec.Struct]) -> str:
-    ((expected, got, path),) = _MISMATCH.findall(text)
-    place = re.sub(r"\[\d+\]", "[]", path)
-    kind = _KINDS.get(got, got)
-    if expected == "int" and got == "float":
-        kind = f"number {_at(fields, path)}"
-    target = _PLACES.get(place.removesuffix("[]") if place not in _PLACES else place)
-    if expected not in {"array", "object"} or target is None:
-        target = _TYPES.get(expected, expected)
-    field = place.replace("[]", "")
-    whole = f"Go struct field {shape.__name__}.{field} of type {target}"
-    return f"json: cannot unmarshal {kind} into {whole}"
-
-
-def _at(value: Any, path: str) -> object:  # noqa: ANN401 - walks whatever was sent
-    for index, name in _STEP.findall(path):
-        value = value[int(index) if index else name]
-    return value
 
 
 def _kind(value: object) -> str:

@@ -56,7 +56,7 @@ class OpenAIRoutes:
     async def chat_completions(self, exchange: Exchange) -> None:
         """Answer `POST /v1/chat/completions`."""
         with _in_middleware():
-            request = decode(exchange.body, ChatCompletionRequest, when_empty="EOF")
+            request = decode(exchange.body, ChatCompletionRequest, package="openai")
             native = as_chat(request, since_0_30=self._since_0_30)
         result = self._runner.chat(native)
         events = ChatEvents if self._since_0_30 else EarlierChatEvents
@@ -66,15 +66,16 @@ class OpenAIRoutes:
     async def completions(self, exchange: Exchange) -> None:
         """Answer `POST /v1/completions`."""
         with _in_middleware():
-            request = decode(exchange.body, CompletionRequest, when_empty="EOF")
-        result = self._runner.generate(as_generate(request))
+            request = decode(exchange.body, CompletionRequest, package="openai")
+            native = as_generate(request)
+        result = self._runner.generate(native)
         render = CompletionEvents(self._head("cmpl", result), request.stream_options)
         await _reply(exchange, result, render, stream=request.stream)
 
     async def embeddings(self, exchange: Exchange) -> None:
         """Answer `POST /v1/embeddings`."""
         with _in_middleware():
-            request = decode(exchange.body, EmbedRequest, when_empty="EOF")
+            request = decode(exchange.body, EmbedRequest, package="openai")
             encoded = _is_encoded(request)
         native = NativeEmbedRequest(
             model=request.model,

@@ -155,7 +155,14 @@ def as_chat(request: ChatCompletionRequest, *, since_0_30: bool) -> ChatRequest:
 
 
 def as_generate(request: CompletionRequest) -> GenerateRequest:
-    """Return the prompt that Ollama makes of an OpenAI request."""
+    """Return the prompt that Ollama makes of an OpenAI request.
+
+    Raises:
+        OllamaError: 400.
+    """
+    for text in request.stop if is_list(request.stop) else ():
+        if not isinstance(text, str):
+            raise OllamaError(400, f"invalid type for 'stop' field: {_go_type(text)}")
     return GenerateRequest(
         model=request.model,
         prompt=request.prompt,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from patinox.testing.ollama.go_json import OllamaError, is_list, is_object, quoted, to_json
+from patinox.testing.ollama.go_types import NO_OBJECT
 
 FOREVER = 2**63 - 1
 _SECOND = 10**9
@@ -26,8 +27,7 @@ _DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]*")
 _LEVELS = ("high", "medium", "low", "max")
 _INTEGERS = (
-    "num_ctx num_batch num_gpu main_gpu num_thread draft_num_predict "
-    "num_keep seed num_predict top_k repeat_last_n"
+    "num_ctx num_batch num_gpu main_gpu num_thread num_keep seed num_predict top_k repeat_last_n"
 )
 _FLOATS = "top_p min_p typical_p temperature repeat_penalty presence_penalty frequency_penalty"
 _OPTIONS = {
@@ -36,6 +36,7 @@ _OPTIONS = {
     "use_mmap": "boolean",
     "stop": "array",
 }
+_OPTIONS_SINCE_0_30 = {**_OPTIONS, "draft_num_predict": "integer"}
 
 
 class CalledFunction(msgspec.Struct, frozen=True):
@@ -163,6 +164,8 @@ class ShowRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     verbose: bool = False
     system: str = ""
+    template: str = ""
+    options: dict[str, Any] = {}
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +173,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str = ""
     name: str = ""
+    insecure: bool = False
     stream: bool = True
 
 
@@ -222,7 +226,7 @@ def keep_alive_ns(value: object, *, default: int) -> int:
             raise OllamaError(400, "Unsupported type: '[]interface {}'")
         case _:
             raise OllamaError(400, "Unsupported type: 'map[string]interface {}'")
-    return FOREVER if length < 0 else length
+    return length if 0 <= length <= FOREVER else FOREVER
 
 
 def parse_duration(text: str) -> int:
@@ -242,7 +246,7 @@ def parse_duration(text: str) -> int:
             raise OllamaError(400, f"time: {what} in duration {quoted(text)}")
         total += float(number) * _UNITS[unit]
         rest = rest[match.end() :]
-        if not rest:
+        if not rest and total <= FOREVER:
             return int(-total if text.startswith("-") else total)
     raise OllamaError(400, f"time: invalid duration {quoted(text)}")
 
@@ -260,14 +264,15 @@ def check_template(template: str) -> None:
         raise OllamaError(500, f"template: :{last}: unclosed action{started}")
 
 
-def check_options(options: Mapping[str, object]) -> None:
+def check_options(options: Mapping[str, object], *, since_0_30: bool) -> None:
     """Check the types of options; unknown ones are ignored.
 
     Raises:
         OllamaError: 500, an option has the wrong type.
     """
+    kinds = _OPTIONS_SINCE_0_30 if since_0_30 else _OPTIONS
     for name, value in options.items():
-        kind = _OPTIONS.get(name)
+        kind = kinds.get(name)
         if kind is None or value is None:
             continue
         if not _is_kind(value, kind):
@@ -319,9 +324,8 @@ def _check_message(message: Message) -> None:
     for image in message.images:
         _check_base64(image)
     for call in message.tool_calls:
-        if isinstance(call.function.arguments, str):
-            said = "Value looks like object, but can't find closing '}' symbol"
-            raise OllamaError(400, said)
+        if not (call.function.arguments is None or is_object(call.function.arguments)):
+            raise OllamaError(400, NO_OBJECT)
 
 
 def _check_base64(text: str) -> None:

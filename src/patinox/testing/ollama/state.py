@@ -21,7 +21,7 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 class Loaded(msgspec.Struct):
-    """A model in memory; times in nanoseconds."""
+    """A model in memory, under the name it was loaded by; times in nanoseconds."""
 
     model: OllamaModel
     num_ctx: int
@@ -40,7 +40,7 @@ class Store:
         self._num_ctx = num_ctx
         self._keep = keep
         self._installed: dict[str, Installed] = {}
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[str, Loaded] = {}  # by the digest of their weights: copies share one
         for position, model in enumerate(models):
             self._installed[model.parsed.key] = Installed(model, _NEWEST - position * _HOUR)
             if model.loaded:
@@ -63,8 +63,7 @@ class Store:
         self._installed[model.parsed.key] = Installed(model, self.clock())
 
     def remove(self, name: Name) -> bool:
-        """Delete a model; false if it was not there."""
-        self._loaded.pop(name.key, None)
+        """Delete a model; false if it was not there. It stays in memory as if it still were."""
         return self._installed.pop(name.key, None) is not None
 
     def running(self) -> list[Loaded]:
@@ -84,12 +83,13 @@ class Store:
     def acquire(self, model: OllamaModel, *, num_ctx: int | None, keep_alive: int | None) -> bool:
         """Use a model; true if it had to be loaded: it was not there, or with another context."""
         self.running()
-        key, context = model.parsed.key, self.context(model, num_ctx)
+        key, context = model.weights_digest, self.context(model, num_ctx)
         run = self._loaded.get(key)
         cold = run is None or run.num_ctx != context
         if run is None:
             run = self._loaded[key] = Loaded(model, context, self._keep)
-        run.num_ctx = context
+        if cold:
+            run.model, run.num_ctx = model, context
         run.keep_alive = run.keep_alive if keep_alive is None else keep_alive
         run.expires = self.clock() + run.keep_alive
         run.users += 1
@@ -97,11 +97,11 @@ class Store:
 
     def release(self, model: OllamaModel) -> None:
         """Use a model no more: it stays in memory for as long as it is to be kept alive."""
-        run = self._loaded.get(model.parsed.key)
+        run = self._loaded.get(model.weights_digest)
         if run is not None:
             run.users -= 1
             run.expires = self.clock() + run.keep_alive
 
     def unload(self, model: OllamaModel) -> None:
         """Take a model out of memory."""
-        self._loaded.pop(model.parsed.key, None)
+        self._loaded.pop(model.weights_digest, None)
