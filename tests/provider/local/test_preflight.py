@@ -220,3 +220,10 @@ def test_what_the_server_read_tells_whether_it_cut(
     assert bool(warnings) is cut
     if cut:
         assert warnings[0].endswith("it seems to have cut it.")
+
+
+@pytest.mark.parametrize("tokens", [1, 1250])
+def test_a_prompt_that_fills_the_context_to_the_last_token_is_suspect(tokens: int) -> None:
+    (warning,) = seems(2048, tokens=tokens).after(Usage(prompt_tokens=2048))
+    assert warning == "The prompt fills the whole context of 2,048: it may have been cut."
+    assert seems(2048, tokens=tokens).after(Usage(prompt_tokens=2047)) == ()

@@ -155,11 +155,14 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     def after(self, usage: Usage) -> tuple[str, ...]:
         """Tell of a prompt that was cut, by what the server counted of it."""
         read = usage.prompt_tokens
-        if not self.cuts or read is None or self.texts < _SMALL:
+        if not self.cuts or read is None:
             return ()
-        if read * _TOO_FEW < self.texts or (self.exceeds and read <= (self.context or 0)):
+        missing = read * _TOO_FEW < self.texts or (self.exceeds and read <= (self.context or 0))
+        if missing and self.texts >= _SMALL:
             said = f"The server read {read:,} tokens of a prompt of about {self.tokens:,}"
             return (f"{said}: it seems to have cut it.",)
+        if read == self.context:
+            return (f"The prompt fills the whole context of {read:,}: it may have been cut.",)
         return ()
 
 
