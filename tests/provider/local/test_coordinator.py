@@ -480,7 +480,7 @@ async def test_where_nothing_runs_it_is_told_what_was_tried_and_how_to_start(
 ) -> None:
     async with (
         web_server(b"{}") as impostor,
-        LocalProvider(config_for(f"127.0.0.1:{free_port}", impostor)) as local,
+        LocalProvider(config_for(f"127.0.0.1:{free_port}", "127.0.0.1:9", impostor)) as local,
     ):
         for call in (
             local.list_models(),
@@ -491,8 +491,8 @@ async def test_where_nothing_runs_it_is_told_what_was_tried_and_how_to_start(
             with pytest.raises(ServiceNotFound) as caught:
                 await call
             said = str(caught.value)
-            assert f"127.0.0.1:{free_port} (" in said
-            assert "nothing listens there" in said
+            silent = f"127.0.0.1:{free_port}, 127.0.0.1:9"
+            assert f"Tried: {silent} (could not be reached: nothing listens there); " in said
             assert f"127.0.0.1:{impostor.port} (something answers, but did not prove" in said
             for start in ("ollama serve", "lms server start", "llama-server -m model.gguf"):
                 assert f"`{start}`" in said
@@ -554,7 +554,7 @@ async def test_a_service_that_went_away_is_told_by_its_address(config_for: Confi
         LocalProvider(config_for(ollama)) as local,
     ):
         await ollama.stop()
-        with pytest.raises(ServiceNotFound, match=f"{ollama.port} could not be reached"):
+        with pytest.raises(ServiceNotFound, match=rf"{ollama.port} \(could not be reached"):
             await local.complete(CHAT)
         assert local.services[0].status is ServiceStatus.UNAVAILABLE
 

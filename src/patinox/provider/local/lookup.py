@@ -199,10 +199,12 @@ class ModelLookup:
 
     def nothing_runs(self) -> ServiceNotFound:
         """Say what was tried, and how each service is started."""
-        tried = ", ".join(
-            f"{finding.place.endpoint.authority} ({finding.reason.rstrip('.')})"
-            for finding in self._discovery.findings
-        )
+        places = dict[str, list[str]]()
+        for finding in self._discovery.findings:
+            place = finding.place.endpoint.authority
+            reason = finding.reason.removeprefix(f"{place} ").rstrip(".")
+            places.setdefault(reason, []).append(place)
+        tried = "; ".join(f"{', '.join(there)} ({reason})" for reason, there in places.items())
         starts = " or ".join(f"`{spec.start_hint}`" for spec in services().values())
         return ServiceNotFound(
             f"No model server answers on this machine. Tried: {tried or 'no address'}.",
