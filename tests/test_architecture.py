@@ -25,7 +25,7 @@ FLOORS = """
     provider/lifecycle provider/toolloop
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
-    local/transport local/connections local/flight local/limits | embedded/
+    local/waiting local/transport local/connections local/flight local/limits | embedded/
     local/health local/routing local/retrying local/holding local/catalog local/observers \
         local/tally
     local/lifecycle local/spec local/nearest local/link local/finding local/features \

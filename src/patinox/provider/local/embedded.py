@@ -38,7 +38,7 @@ from patinox.provider.local.features import NO_SHORTER_VECTORS, Lacks
 from patinox.provider.local.lifecycle import CONTEXT_LENGTH, KEEP_ALIVE, Refusals
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec, Target
-from patinox.provider.local.transport import in_time
+from patinox.provider.local.waiting import in_time
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.secret import Secret
 from patinox.provider.types import CompletionMessage, CompletionRequest, ModelInfo, Source

@@ -24,8 +24,8 @@ from patinox.provider.local.holding import Held
 from patinox.provider.local.lookup import ModelLookup
 from patinox.provider.local.retrying import Tries
 from patinox.provider.local.routing import Choice
-from patinox.provider.local.transport import in_time
 from patinox.provider.local.types import ServiceStatus
+from patinox.provider.local.waiting import in_time
 from patinox.provider.requests import attempt_at
 from patinox.provider.stream import LoadProgress, ResponseFinished, ResponseStarted, StreamEvent
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse

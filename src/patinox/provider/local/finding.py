@@ -10,7 +10,7 @@ from patinox.provider.local.catalog import Catalog, Names
 from patinox.provider.local.link import LinkMixin
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.spec import Survey
-from patinox.provider.local.transport import in_time
+from patinox.provider.local.waiting import in_time
 from patinox.provider.types import ModelCapabilities, ModelId, ModelInfo
 
 

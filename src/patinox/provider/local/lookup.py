@@ -14,7 +14,7 @@ from patinox.provider.local.health import begin_probe
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.registry import services
 from patinox.provider.local.routing import Candidate, Choice, plan
-from patinox.provider.local.transport import in_time
+from patinox.provider.local.waiting import in_time
 from patinox.provider.local.watch import Known
 from patinox.provider.types import ModelId, ModelInfo
 

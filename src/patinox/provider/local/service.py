@@ -30,9 +30,10 @@ from patinox.provider.local.observers import Observers
 from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
 from patinox.provider.local.telling import call_of, told
-from patinox.provider.local.transport import Limit, StreamReply, Transport, in_time
+from patinox.provider.local.transport import StreamReply, Transport
 from patinox.provider.local.types import Occupancy
 from patinox.provider.local.vectors import embed
+from patinox.provider.local.waiting import Limit, in_time
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionMessage,

@@ -12,10 +12,9 @@ import errno
 import functools
 import importlib
 import io
-import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import TYPE_CHECKING
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.endpoint import Endpoint
@@ -28,60 +27,17 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.flight import Home
+from patinox.provider.local.waiting import BodyTimer, Late, in_time, late
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.secret import Secret
 
 if TYPE_CHECKING:
     import aiohttp
 
-T = TypeVar("T")
-# Tells how many seconds are left, and of which limit.
-Limit = Callable[[], tuple[float, str]]
 
 MAX_REPLY = 8 * 2**20
 _LONG = 2**20
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
-
-
-class _Late(Exception):
-    """Put into a body whose next bytes did not come in time."""
-
-
-class _Limit:
-    """One timer for all waits for a body: a wait only moves the time at which it would be late.
-
-    A timer for each wait would cost as much as reading what came.
-    """
-
-    def __init__(self, body: aiohttp.StreamReader) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._body = body
-        self._due = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self, seconds: float) -> None:
-        """Begin a wait of so many seconds."""
-        self._due = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._due:
-            self.close()
-            self._timer = self._loop.call_at(self._due, self._look)
-
-    def stop(self) -> None:
-        """End the wait; the timer runs on, for the next one."""
-        self._due = math.inf
-
-    def close(self) -> None:
-        """Take the timer away."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._due <= self._loop.time():
-            self._body.set_exception(_Late())
-        elif self._due < math.inf:
-            self._timer = self._loop.call_at(self._due, self._look)
 
 
 class StreamReply:
@@ -92,7 +48,7 @@ class StreamReply:
         self.status = response.status
         self._response = response
         self._body = response.content
-        self._limit = _Limit(response.content)
+        self._limit = BodyTimer(response.content)
         self._endpoint = endpoint
 
     @property
@@ -152,9 +108,9 @@ class StreamReply:
                 return data
             self._limit.start(within)
             return await self._body.readany()
-        except _Late:
+        except Late:
             place = self._endpoint.authority
-            raise _late(place, phase, within if seconds is None else seconds) from None
+            raise late(place, phase, within if seconds is None else seconds) from None
         except Exception:
             with _explained(self._endpoint, streaming=streaming):
                 raise
@@ -318,41 +274,6 @@ def _wordless(error: Exception) -> bool:
     return not isinstance(error, aiohttp.ClientConnectorError)
 
 
-async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: str) -> T:
-    """Wait `seconds` for `work` at a `place`, which is what messages call it; `None` is for ever.
-
-    Raises:
-        ServiceTimeout: it took longer; its `phase` names the limit.
-    """
-    if seconds is None:
-        return await work
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            return await work
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise _late(place, phase, seconds) from None
-
-
-def _late(place: str, phase: str, seconds: float) -> ServiceTimeout:
-    msg = f"{place} {_LATE[phase]} ({phase})."
-    # The caller's own limit holds for every service.
-    return ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=phase != "total")
-
-
-_LATE = {
-    "first_token": "sent no output in time",
-    "idle": "fell silent in the middle of the answer",
-    "listing": "did not answer in time",
-    "embed": "did not send its vectors in time",
-    "headers": "began to answer and did not go on",
-    "attempt": "was not done in the time that its settings give it",
-    "total": "was still at work when the time for the whole call was over",
-}
-
-
 @contextlib.contextmanager
 def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None]:
     """Turn the HTTP client's exceptions into ours, each with what it means for this address."""
@@ -368,8 +289,7 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
     try:
         yield
     except HeadTooSlow as error:
-        msg = f"{place} {_LATE['headers']} (headers)."
-        raise ServiceTimeout(msg, phase="headers", seconds=HEAD_SECONDS) from error
+        raise late(place, "headers", HEAD_SECONDS) from error
     except aiohttp.ServerTimeoutError as error:
         msg = f"{place} did not accept a connection in time."
         raise ServiceTimeout(msg, phase="connect", seconds=0.0) from error

@@ -14,7 +14,8 @@ from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.features import refuse_lacking
 from patinox.provider.local.preflight import refuse
-from patinox.provider.local.transport import MAX_REPLY, Limit, in_time
+from patinox.provider.local.transport import MAX_REPLY
+from patinox.provider.local.waiting import Limit, in_time
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, ModelInfo, Usage
 
 if TYPE_CHECKING:

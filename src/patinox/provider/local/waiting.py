@@ -1,0 +1,94 @@
+"""How long something may take: one wait, and all the waits for a body."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from patinox.provider.local.errors import ServiceTimeout
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+# Tells how many seconds are left, and of which limit.
+Limit = Callable[[], tuple[float, str]]
+
+
+class Late(Exception):
+    """Put into a body whose next bytes did not come in time."""
+
+
+class BodyTimer:
+    """One timer for all waits for a body: a wait only moves the time at which it would be late.
+
+    A timer for each wait would cost as much as reading what came.
+    """
+
+    def __init__(self, body: aiohttp.StreamReader) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._body = body
+        self._due = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float) -> None:
+        """Begin a wait of so many seconds."""
+        self._due = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._due:
+            self.close()
+            self._timer = self._loop.call_at(self._due, self._look)
+
+    def stop(self) -> None:
+        """End the wait; the timer runs on, for the next one."""
+        self._due = math.inf
+
+    def close(self) -> None:
+        """Take the timer away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due <= self._loop.time():
+            self._body.set_exception(Late())
+        elif self._due < math.inf:
+            self._timer = self._loop.call_at(self._due, self._look)
+
+
+async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: str) -> T:
+    """Wait `seconds` for `work` at a `place`, which is what messages call it; `None` is for ever.
+
+    Raises:
+        ServiceTimeout: it took longer; its `phase` names the limit.
+    """
+    if seconds is None:
+        return await work
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise late(place, phase, seconds) from None
+
+
+def late(place: str, phase: str, seconds: float) -> ServiceTimeout:
+    """Make the error of a `place` that took longer than the `seconds` of a limit."""
+    msg = f"{place} {_LATE[phase]} ({phase})."
+    # The caller's own limit holds for every service.
+    return ServiceTimeout(msg, phase=phase, seconds=seconds, retryable=phase != "total")
+
+
+_LATE = {
+    "first_token": "sent no output in time",
+    "idle": "fell silent in the middle of the answer",
+    "listing": "did not answer in time",
+    "embed": "did not send its vectors in time",
+    "headers": "began to answer and did not go on",
+    "attempt": "was not done in the time that its settings give it",
+    "total": "was still at work when the time for the whole call was over",
+}
