@@ -169,3 +169,8 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 )
 def behaviour(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401
     return request.param
+
+
+@pytest.fixture
+def kinds_shown() -> set[str]:
+    return {name.split()[0] for name in SERVICES}
