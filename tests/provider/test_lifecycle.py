@@ -1,5 +1,6 @@
 """What is told of downloads and loads: sums over parts, speed, what is left, what was asked."""
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -54,6 +55,22 @@ def test_sizes_of_all_parts_are_added_up(meter: PullMeter) -> None:
     assert (progress.completed_bytes, progress.total_bytes) == (100, 400)
     assert progress.fraction == 0.25
     assert meter.see("verifying").fraction == 0.25
+
+
+def test_no_part_is_more_than_whole(meter: PullMeter) -> None:
+    progress = meter.see("a", digest="1", completed=99, total=10)
+    assert (progress.completed_bytes, progress.total_bytes) == (10, 10)
+    assert meter.see("a", digest="1", completed=99).completed_bytes == 99
+
+
+def test_parts_that_no_model_has_are_not_counted(meter: PullMeter) -> None:
+    started = time.process_time()  # of this process only: the machine may be under load
+    for number in range(20_000):
+        meter.see("a", digest=str(number), completed=1, total=2)
+    progress = meter.see("a")
+    assert (progress.completed_bytes, progress.total_bytes) == (10_000, 20_000)
+    assert meter.see("a", digest="x" * 513, completed=1).completed_bytes == 10_000
+    assert time.process_time() - started < 2
 
 
 def test_speed_and_rest_follow_from_what_came(meter: PullMeter, clock: Clock) -> None:

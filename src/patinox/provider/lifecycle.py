@@ -22,6 +22,8 @@ MAX_CONTEXT = 2**31 - 1
 _WINDOW = 10.0
 _LEAST = 0.5
 _STEP = 0.1
+_MOST_PARTS = 10_000
+_LONGEST_NAME = 512
 GO_ON = "Pull it again: what is there already is not fetched twice."
 
 
@@ -140,6 +142,7 @@ class PullMeter:
         """Start with nothing; `clock` gives monotonic seconds."""
         self._clock = clock
         self._parts: dict[str, _Part] = {}
+        self._here = self._whole = self._before = 0  # of all parts together
         self._samples = deque[tuple[float, int]]()
 
     def see(
@@ -158,8 +161,7 @@ class PullMeter:
         if total is not None or completed is not None:
             self._take(digest or "", completed or 0, total or 0)
             rate = self._rate() if rate is None else rate
-        here = sum(part.completed for part in self._parts.values())
-        whole = sum(part.total for part in self._parts.values())
+        here, whole = self._here, self._whole
         return PullProgress(
             status=status,
             digest=digest,
@@ -170,14 +172,23 @@ class PullMeter:
         )
 
     def _take(self, name: str, completed: int, total: int) -> None:
-        part = self._parts.setdefault(name, _Part(completed, completed, total))
-        part.completed, part.total = completed, total
+        completed = min(completed, total or completed)
+        part = self._parts.get(name)
+        if part is None:
+            if len(self._parts) == _MOST_PARTS or len(name) > _LONGEST_NAME:
+                return  # no model has them
+            part = self._parts[name] = _Part(completed, 0, 0)
+            self._before += completed
         # A part that is begun anew was not there before.
-        part.before = min(part.before, completed)
+        before = min(part.before, completed)
+        self._here += completed - part.completed
+        self._whole += total - part.total
+        self._before += before - part.before
+        part.before, part.completed, part.total = before, completed, total
 
     def _rate(self) -> float | None:
         now = self._clock()
-        fetched = sum(part.completed - part.before for part in self._parts.values())
+        fetched = self._here - self._before
         samples = self._samples
         if not samples or now - samples[-1][0] >= _STEP:
             samples.append((now, fetched))

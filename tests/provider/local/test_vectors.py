@@ -1,17 +1,22 @@
 """Vectors of many texts: sent in batches, put together in order, in the smallest form there is."""
 
+import contextlib
+import json
+from collections.abc import AsyncGenerator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from patinox.provider.embeddings import EmbeddingMatrix
+from patinox.provider.errors import ModelMismatch
 from patinox.provider.local.config import OllamaConfig
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.vectors import MAX_TEXT, in_batches, joined
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, Usage
-from patinox.testing import LMStudioEmulator, LMStudioModel, OllamaEmulator, OllamaModel
+from patinox.testing import Exchange, LMStudioEmulator, LMStudioModel, OllamaEmulator, OllamaModel
 
 NOMIC = "nomic-embed-text:latest"
 LOADED = OllamaModel(name="e:1", capabilities=("embedding",), loaded=True, context_length=64)
@@ -74,6 +79,35 @@ async def test_what_surely_fits_is_asked_for_in_base64_and_is_the_same() -> None
     assert [round(x, 5) for row in short.embeddings for x in row] == [
         round(x, 5) for row in same.embeddings for x in row
     ]
+
+
+@contextlib.asynccontextmanager
+async def replying(body: dict[str, object]) -> AsyncGenerator[OllamaProvider]:
+    """Run an Ollama that replies so to a request for vectors."""
+
+    async def lie(exchange: Exchange) -> bool:
+        if exchange.path != "/api/embed":
+            return False
+        await exchange.reply(200, json.dumps(body).encode())
+        return True
+
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(lie)
+        yield ollama
+
+
+async def test_vectors_of_another_model_are_refused() -> None:
+    async with replying({"model": "other", "embeddings": [[1.0, 2.0]]}) as ollama:
+        with pytest.raises(ModelMismatch, match=f"answered with 'other' instead of '{NOMIC}'"):
+            await ollama.embed(EmbeddingRequest(NOMIC, "a"))
+
+
+async def test_vectors_of_another_length_than_was_asked_for_are_told_of() -> None:
+    async with replying({"model": NOMIC, "embeddings": [[1.0, 2.0]]}) as ollama:
+        made = await ollama.embed(EmbeddingRequest(NOMIC, "a", dimensions=256))
+        assert made.warnings == ("Ollama made vectors of 2 numbers instead of 256.",)
+        same = await ollama.embed(EmbeddingRequest(NOMIC, "a", dimensions=2))
+        assert same.warnings == ()
 
 
 async def test_a_text_that_lm_studio_may_have_cut_is_told_of() -> None:

@@ -113,11 +113,17 @@ def _accept(
 ) -> str | None:
     if answered == info.id or service.answers_as(info, answered):
         return None
+    mismatch = mismatched(service, info, answered)
+    if request.on_mismatch == "label":
+        return mismatch.message
+    raise mismatch
+
+
+def mismatched(service: ServiceProvider, info: ModelInfo, answered: str) -> ModelMismatch:
+    """Make the error for an answer of another model than was asked."""
     name = answered if len(answered) <= _LONGEST_NAME else f"{answered[:_LONGEST_NAME]}…"
     said = f"{service.label} answered with {name!r} instead of {info.id!r}."
-    if request.on_mismatch == "label":
-        return said
-    raise ModelMismatch(said, hint="See: patinox models")
+    return ModelMismatch(said, hint="See: patinox models")
 
 
 def _review(request: Prompt, seems: Fit, end: ResponseFinished) -> tuple[str, ...]:

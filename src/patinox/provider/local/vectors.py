@@ -14,6 +14,7 @@ from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.errors import ParseError
 from patinox.provider.local.features import refuse_lacking
 from patinox.provider.local.preflight import refuse
+from patinox.provider.local.prepare import mismatched
 from patinox.provider.local.transport import MAX_REPLY
 from patinox.provider.local.waiting import Limit, in_time
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse, ModelInfo, Usage
@@ -62,7 +63,10 @@ async def embed(
         response,
         service=service.id,
         model=response.model or info.id,
-        warnings=_cut(request, info, service.label) if service.cuts_texts else (),
+        warnings=(
+            *(_cut(request, info, service.label) if service.cuts_texts else ()),
+            *_longer(request, response, service.label),
+        ),
     )
 
 
@@ -111,7 +115,10 @@ async def _part(
             budget=max(MAX_REPLY, min(count * PER_VECTOR, MAX_VECTORS)),
         )
     account.received_bytes += len(reply.body)
-    return service.read(reply, lambda good: service.dialect.parse_embed(good, count=count))
+    response = service.read(reply, lambda good: service.dialect.parse_embed(good, count=count))
+    if response.model and not service.answers_as(info, response.model):
+        raise mismatched(service, info, response.model)  # other weights make other vectors
+    return response
 
 
 def in_batches(texts: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
@@ -154,6 +161,14 @@ def joined(responses: Sequence[EmbeddingResponse]) -> EmbeddingResponse:
 def _sum(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
+
+
+def _longer(request: EmbeddingRequest, response: EmbeddingResponse, label: str) -> tuple[str, ...]:
+    """Warn of vectors of another length than was asked for, which some servers pass over."""
+    made = response.embeddings.dimensions
+    if request.dimensions in {None, made}:
+        return ()
+    return (f"{label} made vectors of {made:,} numbers instead of {request.dimensions:,}.",)
 
 
 def _cut(request: EmbeddingRequest, info: ModelInfo, label: str) -> tuple[str, ...]:

@@ -536,6 +536,15 @@ def test_vectors_come_as_numbers_or_packed_and_are_sorted() -> None:
     assert DIALECT.parse_embed(again, count=2) == response
 
 
+@pytest.mark.parametrize("index", [1, -1, 10**12])
+def test_vectors_that_do_not_say_which_text_they_are_of_are_refused(index: int) -> None:
+    reply = embedded([0.5], [0.25], index=index)
+    with pytest.raises(ParseError, match="without telling which text each is of"):
+        DIALECT.parse_embed(reply, count=2)
+    nowhere = embedded([0.5], [0.25], index=0)  # as where none is told
+    assert DIALECT.parse_embed(nowhere, count=2).embeddings.tolist() == [[0.5], [0.25]]
+
+
 def test_a_server_that_does_not_count_tokens_tells_none() -> None:
     reply = embedded([1.0], usage={"prompt_tokens": 0, "total_tokens": 0})
     assert DIALECT.parse_embed(reply, count=1).usage.prompt_tokens == 0

@@ -347,6 +347,10 @@ def parse_vectors(reply: HTTPReply, *, count: int, counted: bool = True) -> Embe
         ParseError: it is not `count` vectors.
     """
     vectors = decode_leniently(reply.body, _Vectors, what="The reply to /v1/embeddings")
+    places = {item.index for item in vectors.data}
+    if places not in ({0}, set(range(len(vectors.data)))):
+        msg = "The server sent vectors without telling which text each is of."
+        raise ParseError(msg)
     rows = [item.embedding for item in sorted(vectors.data, key=lambda item: item.index)]
     usage = usage_of(vectors.usage) if counted else Usage()
     return embedding_response(rows, count=count, model=vectors.model, usage=usage)
