@@ -17,6 +17,10 @@ from patinox.provider.stream import (
     ToolCallDelta,
 )
 
+# What a piece, and a call, takes beside its text, in bytes: roughly, for `Assembler.size`.
+_PIECE = 16
+_CALL = 1024
+
 
 class _Call:
     """One tool call while its pieces come in."""
@@ -33,10 +37,15 @@ class _Call:
 
 
 class Assembler:
-    """Joins the events of one answer; `response()` may be asked at any time."""
+    """Joins the events of one answer; `response()` may be asked at any time.
+
+    Attributes:
+        size: what has come so far, in characters, a little added for each piece and call.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
+        self.size = 0
         self._started = ResponseStarted(model="")
         self._finished = ResponseFinished()
         self._text: list[str] = []
@@ -46,24 +55,29 @@ class Assembler:
 
     def extend(self, events: Iterable[StreamEvent]) -> None:
         """Take in events, in their order."""
-        text = self._text
+        text, size = self._text, 0
         for event in events:
             if type(event) is TextDelta:  # nearly all are, and this is done for every token
                 text.append(event.content)
+                size += _PIECE + len(event.content)
             else:
                 self.add(event)
+        self.size += size
 
     def add(self, event: StreamEvent) -> None:
         """Take in one event."""
         match event:
             case TextDelta():
                 self._text.append(event.content)
+                self.size += _PIECE + len(event.content)
             case ReasoningDelta():
                 self._reasoning.append(event.reasoning)
+                self.size += _PIECE + len(event.reasoning)
             case ToolCallDelta():
-                self._calls.setdefault(event.index, _Call()).add(event)
+                self._add_call(event)
             case LogprobsDelta():
                 self._logprobs.extend(event.tokens)
+                self.size += sum(map(_size_of, event.tokens))
             case ReasoningImplied():
                 self._reasoning += self._text
                 self._text.clear()
@@ -73,6 +87,13 @@ class Assembler:
                 self._finished = event
             case _:
                 pass
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        if delta.index not in self._calls:
+            self._calls[delta.index] = _Call()
+            self.size += _CALL
+        self._calls[delta.index].add(delta)
+        self.size += _PIECE + len(delta.id or "") + len(delta.name or "") + len(delta.arguments)
 
     @property
     def text(self) -> str:
@@ -118,3 +139,7 @@ class Assembler:
             attempts=started.attempts,
             warnings=(*started.warnings, *finished.warnings),
         )
+
+
+def _size_of(token: TokenLogprob) -> int:
+    return _PIECE + len(token.token) + sum(_PIECE + len(other.token) for other in token.top)

@@ -38,6 +38,7 @@ class ResponseStarted(StreamEvent, frozen=True, kw_only=True):
     Attributes:
         model: the model that answers, in the server's words.
         service: id of the service that answers.
+        remote: the server passed the request on to the cloud.
         reason: why this service was asked, where there was a choice to make.
         attempts: who was asked before, each with what it said.
         warnings: what is not as the request wants it, each in a line.
@@ -47,6 +48,7 @@ class ResponseStarted(StreamEvent, frozen=True, kw_only=True):
     id: str | None = None
     created: int | None = None
     service: str | None = None
+    remote: bool = False
     reason: str | None = None
     attempts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -1,26 +1,29 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from patinox.provider.errors import ModelMismatch, ProviderError
-from patinox.provider.local.answer import Answer
+from patinox.provider.local.answer import MAX_ANSWER, Answer
 from patinox.provider.local.config import Deadlines
-from patinox.provider.local.errors import ServiceError, StreamInterrupted
+from patinox.provider.local.errors import ResponseTooLarge, ServiceError, StreamInterrupted
 from patinox.provider.local.prepare import Prepared
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
+    LogprobsDelta,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
     TextDelta,
     Timings,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
 )
 
-Accept = Callable[[str], str | None]
+Accept = Callable[[ResponseStarted], str | None]
 DEADLINES = Deadlines(first_token=300, idle=120)
 
 
@@ -78,9 +81,9 @@ def answer(
 
 
 def refuse_all_but(name: str) -> Accept:
-    def accept(answered: str) -> str | None:
-        if answered != name:
-            raise ModelMismatch(f"It is {answered!r}.")
+    def accept(head: ResponseStarted) -> str | None:
+        if head.model != name:
+            raise ModelMismatch(f"It is {head.model!r}.")
         return None
 
     return accept
@@ -146,7 +149,9 @@ def test_another_model_than_the_one_asked_for_is_refused_before_its_text() -> No
 
 
 def test_another_model_may_be_labelled_instead() -> None:
-    running = answer(START, TextDelta("a"), accept="It is {}.".format, warnings=("First.",))
+    running = answer(
+        START, TextDelta("a"), accept=lambda head: f"It is {head.model}.", warnings=("First.",)
+    )
     assert read(running, 2) == [
         ResponseStarted(model="m", service="ollama", warnings=("First.", "It is m.")),
         TextDelta("a"),
@@ -353,3 +358,50 @@ def test_any_output_counts_as_delivered(event: StreamEvent) -> None:
     running = answer(event)
     read(running)
     assert running.failed(StreamInterrupted("Broke off.", retryable=True)).delivered
+
+
+# What is kept of it.
+
+WORD = TokenLogprob("a", -1.0)
+FLOODS: dict[str, StreamEvent] = {
+    "text": TextDelta("a" * 10_000),
+    "short texts": TextDelta("a"),
+    "reasoning": ReasoningDelta("a" * 10_000),
+    "one call": ToolCallDelta(index=0, arguments=" " * 10_000),
+    "calls without an end": ToolCallDelta(index=-1),
+    "names": ToolCallDelta(index=0, name="a" * 10_000),
+    "probabilities": LogprobsDelta((replace(WORD, top=(WORD,) * 20),) * 10),
+}
+
+
+class Flood(Script):
+    """A decoder for which each byte stands for the same event, and no answer ever ends."""
+
+    def __init__(self, event: StreamEvent) -> None:
+        super().__init__()
+        self._event = event
+        self._index = 0
+
+    def feed(self, data: bytes, events: list[StreamEvent]) -> None:
+        for _ in data:
+            self._index += 1
+            endless = isinstance(self._event, ToolCallDelta) and self._event.index < 0
+            events.append(ToolCallDelta(index=self._index, name="f") if endless else self._event)
+
+
+@pytest.mark.parametrize("what", FLOODS)
+def test_of_an_answer_without_an_end_no_more_is_kept_than_its_budget(what: str) -> None:
+    running = answer()
+    running.expect(replace(running._expected, decoder=Flood(FLOODS[what])))  # noqa: SLF001
+    pieces, piece = 0, b"x" * 256
+    while running.error is None:
+        running.receive(piece)
+        pieces += len(piece)
+        assert pieces <= MAX_ANSWER // 16 + 256 * 256, "nothing ended it"
+    assert isinstance(running.error, ResponseTooLarge)
+    assert "16,777,216" in str(running.error)
+
+
+def test_a_whole_answer_is_one_however_long_it_is() -> None:
+    events = (TextDelta("a" * MAX_ANSWER), *[TextDelta("b")] * 400, ResponseFinished())
+    assert len(read(answer(*events), count=len(events))) == len(events) + 1

@@ -21,6 +21,7 @@ from patinox.provider.types import (
     ModelInfo,
     QualityTier,
     ReasoningDelta,
+    ResponseStarted,
     Source,
     SpeedTier,
     TextDelta,
@@ -40,6 +41,8 @@ CALLS = (
     OllamaToolCall("get_weather", {"city": "Paris", "days": 2}),
     OllamaToolCall("get_time", {}),
 )
+
+CLOUD = OllamaModel(name="gpt-oss:120b-cloud", remote_model="gpt-oss:120b")
 
 
 async def listed(server: OllamaEmulator) -> dict[str, ModelInfo]:
@@ -458,3 +461,54 @@ def test_its_repr_shows_where_it_is_and_no_key() -> None:
     ollama = OllamaProvider("localhost:1", OllamaConfig(api_key="hidden-key"))  # type: ignore[arg-type]
     assert repr(ollama) == "<OllamaProvider ollama at http://127.0.0.1:1>"
     assert "hidden" not in repr(ollama.config)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("on_mismatch", ["refuse", "label"])
+async def test_a_name_that_now_stands_for_a_cloud_model_gives_no_answer(
+    on_mismatch: Any,  # noqa: ANN401
+    streaming: bool,  # noqa: FBT001
+) -> None:
+    request = CompletionRequest("mine", ["Hi"], on_mismatch=on_mismatch)
+    here = OllamaModel(name="mine", loaded=True)
+    async with (
+        OllamaEmulator(models=[here, CLOUD], cloud="signed-in") as server,
+        OllamaProvider(server.url, OllamaConfig(streaming=streaming)) as ollama,
+        OllamaProvider(server.url) as another,
+    ):
+        await ollama.list_models()
+        await another.copy(CLOUD.name, "mine", overwrite=True)
+        with pytest.raises(CloudModelRefused, match="passed this request on to the cloud"):
+            await ollama.complete(request)
+        with pytest.raises(CloudModelRefused, match="'mine:latest' runs in the cloud"):
+            await ollama.complete(request)
+        assert len(sent(server, "/api/chat")) == 1, "what is known now is not asked again"
+
+
+async def test_nothing_of_an_answer_from_the_cloud_is_handed_out() -> None:
+    here = OllamaModel(name="mine", loaded=True)
+    async with (
+        OllamaEmulator(models=[here, CLOUD], cloud="signed-in") as server,
+        OllamaProvider(server.url) as ollama,
+        OllamaProvider(server.url) as another,
+    ):
+        await ollama.list_models()
+        await another.copy(CLOUD.name, "mine", overwrite=True)
+        async with ollama.stream_completion(CompletionRequest("mine", ["Hi"])) as stream:
+            with pytest.raises(CloudModelRefused):
+                await anext(stream)
+            assert not stream.text
+
+
+@pytest.mark.parametrize("name", [CLOUD.name, "mine"])
+async def test_an_answer_from_the_cloud_that_is_allowed_says_so(name: str) -> None:
+    models = [CLOUD, OllamaModel(name="mine", remote_model="gpt-oss:120b")]
+    async with (
+        OllamaEmulator(models=models, cloud="signed-in") as server,
+        OllamaProvider(server.url, OllamaConfig(allow_cloud=True)) as ollama,
+        ollama.stream_completion(CompletionRequest(name, ["Hi"])) as stream,
+    ):
+        started = await anext(stream)
+        assert isinstance(started, ResponseStarted)
+        assert started.remote
+        assert (await stream.collect()).text

@@ -290,7 +290,7 @@ async def test_of_another_models_name_only_so_much_is_shown() -> None:
         info = replace((await provider.list_models())[0], id="a", aliases=())
         prepared = await prepare(provider, CompletionRequest("a", "Hi"), info, streaming=True)
         with pytest.raises(ModelMismatch, match=f"answered with '{'b' * 100}…' instead of"):
-            prepared.accept("b" * 300)
+            prepared.accept(ResponseStarted(model="b" * 300))
 
 
 # Typed options.

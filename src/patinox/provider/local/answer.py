@@ -11,7 +11,7 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import speed
-from patinox.provider.local.errors import ServiceTimeout, StreamInterrupted
+from patinox.provider.local.errors import ResponseTooLarge, ServiceTimeout, StreamInterrupted
 from patinox.provider.local.events import Phase
 from patinox.provider.local.prepare import Prepared
 from patinox.provider.local.wire.http import HTTPRequest
@@ -23,8 +23,11 @@ from patinox.provider.stream import (
 )
 from patinox.provider.types import ModelInfo, Timings
 
-# Batches that are kept as they are before they are joined.
+# What is kept of one answer at most, as `Assembler.size` reckons it.
+MAX_ANSWER = 16 * 2**20
+# Batches, and bytes of the reply, that are kept as they are before they are joined.
 _MOST_BATCHES = 256
+_MOST_BYTES = 2**20
 
 
 class Answer:
@@ -70,7 +73,8 @@ class Answer:
         self._expecting = False
         self._pieces = Assembler()
         self._batches: list[list[StreamEvent]] = []
-        self._begun = False
+        self._unjoined = 0
+        self._begun = self._remote = False
 
     def expect(self, prepared: Prepared) -> None:
         """Say how to read the answer, before its first bytes."""
@@ -79,6 +83,7 @@ class Answer:
 
     def found(self, info: ModelInfo) -> None:
         """Note which model is asked."""
+        self._remote = info.remote
         if self._account is not None:
             self._account.finds(info)
 
@@ -142,6 +147,7 @@ class Answer:
 
         What is wrong with the bytes is put into `error`: what came before it is handed out first.
         """
+        self._unjoined += len(data)
         events = self._decoded(data)
         if self._account is not None:
             self._account.takes(events, len(data))
@@ -205,7 +211,7 @@ class Answer:
         for event in events:
             head = event if isinstance(event, ResponseStarted) else None
             try:
-                warning = self._expected.accept(head.model) if head else None
+                warning = self._expected.accept(head) if head else None
             except ProviderError as error:
                 self.error = error
                 break
@@ -221,17 +227,27 @@ class Answer:
         expected = self._expected
         head = head or ResponseStarted(model=expected.model)
         warnings = (*expected.warnings, warning) if warning else expected.warnings
-        return replace(head, service=self._service, warnings=warnings)
+        return replace(
+            head,
+            model=head.model or expected.model,
+            service=self._service,
+            remote=head.remote or self._remote,
+            warnings=warnings,
+        )
 
     def _keep(self, events: list[StreamEvent]) -> None:
         self._batches.append(events)
-        if len(self._batches) >= _MOST_BATCHES:
-            self._joined()
+        if len(self._batches) < _MOST_BATCHES and self._unjoined < _MOST_BYTES:
+            return
+        if self._joined().size > MAX_ANSWER and not self.ended:
+            msg = f"The answer is longer than {MAX_ANSWER:,} bytes, its calls and probabilities in."
+            self.error = self.error or ResponseTooLarge(msg)
 
     def _joined(self) -> Assembler:
         for batch in self._batches:
             self._pieces.extend(batch)
         self._batches.clear()
+        self._unjoined = 0
         return self._pieces
 
     def _timings(self, event: ResponseFinished) -> Timings:

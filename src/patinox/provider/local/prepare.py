@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from patinox.provider.errors import ModelMismatch
+from patinox.provider.errors import CloudModelRefused, ModelMismatch
 from patinox.provider.images import Image
 from patinox.provider.local.dialects.base import ChatDecoder
 from patinox.provider.local.features import Prompt, refuse_lacking
@@ -20,6 +20,7 @@ from patinox.provider.types import (
     CompletionRequest,
     ModelInfo,
     ResponseFinished,
+    ResponseStarted,
     TextCompletionRequest,
 )
 
@@ -38,8 +39,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         model: the model that is asked.
         decoder: turns the bytes of the answer into events.
         warnings: what is known not to be as the request wants it.
-        accept: takes the name of the model that answers, and returns a warning if it is another
-            one than was asked; raises `ModelMismatch` where that is not allowed.
+        accept: takes the beginning of the answer, and returns a warning if another model answers
+            than was asked; raises `ModelMismatch` where that is not allowed, and
+            `CloudModelRefused` where the answer must not come from the cloud and does.
         review: takes the end of the answer and returns what turned out not to be as wanted.
     """
 
@@ -47,7 +49,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     decoder: ChatDecoder
     warnings: tuple[str, ...]
-    accept: Callable[[str], str | None]
+    accept: Callable[[ResponseStarted], str | None]
     review: Callable[[ResponseFinished], tuple[str, ...]]
 
 
@@ -72,7 +74,7 @@ async def prepare(
         model=info.id,
         decoder=service.dialect.decoder(request, thinks=info.capabilities.supports_thinking),
         warnings=seems.before(request),
-        accept=lambda answered: _accept(service, request, info, answered),
+        accept=lambda head: _accept(service, request, info, head),
         review=lambda end: _review(request, seems, end),
     )
 
@@ -109,9 +111,15 @@ async def _with_pictures(request: CompletionRequest, service: ServiceProvider) -
 
 
 def _accept(
-    service: ServiceProvider, request: Prompt, info: ModelInfo, answered: str
+    service: ServiceProvider, request: Prompt, info: ModelInfo, head: ResponseStarted
 ) -> str | None:
-    if answered == info.id or service.answers_as(info, answered):
+    if head.remote and not service.config.allow_cloud:
+        raise CloudModelRefused(
+            f"{service.label} passed this request on to the cloud: {info.id!r} runs there now.",
+            hint="To let prompts leave this machine: PATINOX_ALLOW_CLOUD=true.",
+        )
+    answered = head.model
+    if answered in {"", info.id} or service.answers_as(info, answered):
         return None
     mismatch = mismatched(service, info, answered)
     if request.on_mismatch == "label":

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from msgspec.structs import replace
 
 from patinox.provider.base import CompletionStream
-from patinox.provider.errors import CapabilityNotSupported, ProviderError
+from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, ProviderError
 from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
@@ -246,7 +246,7 @@ class ServiceProvider(LifecycleMixin):
                                 cold.ends(loaded=True)
                             yield events
                         if answer.error is not None:
-                            raise answer.error
+                            raise self._wrong(answer.error)
                     await reply.drain(within=DRAIN)
                 if info.loaded is False:
                     self._catalog.forget()  # it is in memory now
@@ -257,9 +257,15 @@ class ServiceProvider(LifecycleMixin):
                 raise
             raise failure from error
 
+    def _wrong(self, error: ProviderError) -> ProviderError:
+        """Return what was wrong with an answer; a list that called a cloud model local is old."""
+        if isinstance(error, CloudModelRefused):
+            self._catalog.forget()
+        return error
+
     async def _loading(self, info: ModelInfo, answer: Answer) -> AsyncGenerator[LoadProgress]:
         """Tell of a model that is not in memory that it is loaded, and how far that is."""
-        if info.loaded is not False:
+        if info.loaded is not False or info.remote:
             return
         yield _progress(info, None, answer)
         async with contextlib.aclosing(self.warmed(info)) as steps:

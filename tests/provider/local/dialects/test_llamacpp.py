@@ -68,8 +68,10 @@ def chat(
     return body(LLAMACPP.render_chat(request, model="m", stream=stream, words=words or {}))
 
 
-def decoded(*frames: dict[str, Any], whole: bool = False) -> CompletionResponse:
-    decoder, events = LLAMACPP.decoder(MIDDLE), list[StreamEvent]()
+def decoded(
+    *frames: dict[str, Any], whole: bool = False, request: TextCompletionRequest = MIDDLE
+) -> CompletionResponse:
+    decoder, events = LLAMACPP.decoder(request), list[StreamEvent]()
     if whole:
         decoder.feed(json.dumps(frames[0]).encode(), events)
     else:
@@ -172,3 +174,9 @@ def test_a_grammar_is_sent_alone() -> None:
     for fields in both:
         with pytest.raises(InvalidRequest, match="`grammar` excludes `schema` and `tools`"):
             chat(words=options.words(), **fields)
+
+
+def test_probabilities_that_nobody_asked_for_are_not_kept() -> None:
+    unasked = TextCompletionRequest("m", "def f():", "\n")
+    told = decoded({**PIECE, "completion_probabilities": PROBABILITIES}, LAST, request=unasked)
+    assert (told.text, told.logprobs) == ("ves", ())

@@ -20,6 +20,7 @@ from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
     EmbeddingRequest,
+    LogprobsDelta,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
@@ -477,3 +478,19 @@ def test_an_odd_count_costs_no_vectors() -> None:
     body = b'{"embeddings":[[1.0]],"model":null,"prompt_eval_count":1.5}'
     response = DIALECT.parse_embed(HTTPReply(status=200, headers={}, body=body), count=1)
     assert (response.model, response.usage) == ("", Usage())
+
+
+@pytest.mark.parametrize("mark", ['"remote_model":"m"', '"remote_host":"https://ollama.com:443"'])
+@pytest.mark.parametrize("name", ['"model":"m",', ""])
+def test_an_answer_from_the_cloud_is_marked_wherever_it_says_so(name: str, mark: str) -> None:
+    text = f'{{{name}{mark},"message":{{"content":"a"}}}}\n'
+    started = [event for event in decoded(text + END) if isinstance(event, ResponseStarted)]
+    assert started[0].remote
+    first, _, _, second = decoded(START + START + text + END)[:4]
+    assert (first, second) == (ResponseStarted(model="m"), ResponseStarted(model="m", remote=True))
+
+
+def test_probabilities_that_nobody_asked_for_are_not_kept() -> None:
+    told = '"logprobs":[{"token":"a","logprob":-1.0}]'
+    line = f'{{"model":"m","message":{{"content":"a"}},{told}}}\n'
+    assert not any(isinstance(event, LogprobsDelta) for event in decoded(line + END))

@@ -598,3 +598,10 @@ def test_a_model_that_changes_is_told_each_time() -> None:
     chunks = "".join(frame({"model": name, "choices": []}) for name in ("m", "m", "n"))
     events, _ = failing(chunks)
     assert events == [ResponseStarted(model="m"), ResponseStarted(model="n")]
+
+
+def test_probabilities_that_nobody_asked_for_are_not_kept() -> None:
+    told = {"content": [{"token": "a", "logprob": -1.0}]}
+    choice = {"delta": {"content": "a"}, "logprobs": told, "finish_reason": "stop"}
+    events = decoded(frame({"model": "m", "choices": [choice]}) + DONE)
+    assert deltas(events) == [TextDelta("a")]

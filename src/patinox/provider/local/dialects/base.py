@@ -148,6 +148,11 @@ class Logprob(msgspec.Struct):
     top_logprobs: list[Logprob] = []
 
 
+def most_logprobs(request: GenerationRequest) -> int | None:
+    """Return how many likely tokens are told beside each, `None` where none were asked for."""
+    return (request.top_logprobs or 0) if request.logprobs else None
+
+
 def logprobs_delta(tokens: Iterable[Logprob], most: int) -> LogprobsDelta:
     """Make the event that tells how probable some tokens are, `most` others beside each."""
     return LogprobsDelta(tuple(_logprob(token, most) for token in tokens))

@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 
 from patinox.provider.errors import AuthenticationError, InvalidRequest
-from patinox.provider.local.dialects.base import ChatDecoder, Logprob, logprobs_delta, total
+from patinox.provider.local.dialects.base import (
+    ChatDecoder,
+    Logprob,
+    logprobs_delta,
+    most_logprobs,
+    total,
+)
 from patinox.provider.local.dialects.faults import Rule
 from patinox.provider.local.dialects.openai import OpenAIDialect
 from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, TimingsTold, UsageTold
@@ -68,7 +74,7 @@ class InfillDecoder(OpenAIDecoder):
         if piece.model and piece.model != self._model:
             self._model = piece.model
             events.append(ResponseStarted(model=piece.model))
-        if piece.completion_probabilities:
+        if piece.completion_probabilities and self._top_logprobs is not None:
             events.append(logprobs_delta(piece.completion_probabilities, self._top_logprobs))
         if piece.content:
             self._chosen = True
@@ -122,7 +128,7 @@ class LlamaCppDialect(OpenAIDialect):
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
         """Make a decoder for one answer."""
         if isinstance(request, TextCompletionRequest) and request.suffix is not None:
-            return InfillDecoder(RULES, plain=True, top_logprobs=request.top_logprobs or 0)
+            return InfillDecoder(RULES, plain=True, top_logprobs=most_logprobs(request))
         return super().decoder(request, thinks=thinks)
 
 

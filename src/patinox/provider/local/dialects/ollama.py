@@ -11,7 +11,12 @@ from typing import Any
 import msgspec
 
 from patinox.provider.errors import AuthenticationError, ProviderError
-from patinox.provider.local.dialects.base import arguments_object, embedding_response, sampling
+from patinox.provider.local.dialects.base import (
+    arguments_object,
+    embedding_response,
+    most_logprobs,
+    sampling,
+)
 from patinox.provider.local.dialects.faults import classify
 from patinox.provider.local.dialects.ollama_reply import RULES, OllamaDecoder, Vectors
 from patinox.provider.local.dialects.openai_reply import parse_vectors
@@ -81,7 +86,7 @@ class OllamaDialect:
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> OllamaDecoder:
         """Make a decoder for one answer."""
         plain = isinstance(request, TextCompletionRequest)
-        top = request.top_logprobs or 0
+        top = most_logprobs(request)
         return OllamaDecoder(thinks=thinks, plain=plain, top_logprobs=top)
 
     def render_embed(

@@ -95,6 +95,9 @@ class _Chunk(msgspec.Struct):
     eval_count: Count | None = None
     eval_duration: Count | None = None
     error: object | None = None
+    # Of any shape: whatever stands there, the answer comes from the cloud.
+    remote_host: object = None
+    remote_model: object = None
 
 
 # What an answer consists of; the rest of a line is beside it.
@@ -115,14 +118,15 @@ class OllamaDecoder:
     """Decodes one answer of `/api/chat` or `/api/generate`, streamed or whole."""
 
     def __init__(
-        self, *, thinks: bool | None = None, plain: bool = False, top_logprobs: int = 0
+        self, *, thinks: bool | None = None, plain: bool = False, top_logprobs: int | None = None
     ) -> None:
         """Start before the first byte.
 
         Args:
             thinks: the model can reason.
             plain: the answer goes on with a text, in which no reasoning is looked for.
-            top_logprobs: how many likely tokens are told beside each, where any are.
+            top_logprobs: how many likely tokens are told beside each; `None` tells of no token
+                how probable it is.
 
         """
         self.ended = False
@@ -133,6 +137,7 @@ class OllamaDecoder:
             self._text.separated()
         self._only_text = False  # what comes as text is text, whatever stands in it
         self._model: str | None = None
+        self._remote = False
         self._said = False
         self._calls = 0
 
@@ -193,10 +198,12 @@ class OllamaDecoder:
         self._only_text = self._text.is_done
 
     def _all_of(self, chunk: _Chunk, events: list[StreamEvent]) -> None:
-        if chunk.model != self._model and chunk.model:
-            self._model = chunk.model
-            events.append(ResponseStarted(model=chunk.model, created=unix_time(chunk.created_at)))
-        if chunk.logprobs:
+        remote = self._remote or bool(chunk.remote_host or chunk.remote_model)
+        if remote is not self._remote or (chunk.model != self._model and chunk.model):
+            self._model, self._remote = chunk.model or self._model, remote
+            created = unix_time(chunk.created_at)
+            events.append(ResponseStarted(model=self._model or "", created=created, remote=remote))
+        if chunk.logprobs and self._top_logprobs is not None:
             events.append(logprobs_delta(chunk.logprobs, self._top_logprobs))
         if chunk.message is not None:
             self._message(chunk.message, events)
@@ -252,6 +259,8 @@ def _only_text(chunk: _Chunk) -> str | None:
     if message is None or message.thinking or message.tool_calls:
         return None
     if chunk.done or chunk.logprobs or chunk.error is not None:
+        return None
+    if chunk.remote_host or chunk.remote_model:
         return None
     return message.content
 

@@ -11,7 +11,12 @@ from typing import Any
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.images import Image
-from patinox.provider.local.dialects.base import ChatDecoder, arguments_object, sampling
+from patinox.provider.local.dialects.base import (
+    ChatDecoder,
+    arguments_object,
+    most_logprobs,
+    sampling,
+)
 from patinox.provider.local.dialects.faults import Rule, classify
 from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, parse_vectors
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
@@ -91,7 +96,7 @@ class OpenAIDialect:
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
         """Make a decoder for one answer."""
         plain = isinstance(request, TextCompletionRequest)
-        top = request.top_logprobs or 0
+        top = most_logprobs(request)
         return OpenAIDecoder(self._rules, thinks=thinks, plain=plain, top_logprobs=top)
 
     def render_embed(

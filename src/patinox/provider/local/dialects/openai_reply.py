@@ -128,7 +128,7 @@ class OpenAIDecoder:
         *,
         thinks: bool | None = None,
         plain: bool = False,
-        top_logprobs: int = 0,
+        top_logprobs: int | None = None,
     ) -> None:
         """Start before the first byte.
 
@@ -136,7 +136,8 @@ class OpenAIDecoder:
             rules: what the server's errors mean.
             thinks: the model can reason.
             plain: the answer goes on with a text, in which no reasoning is looked for.
-            top_logprobs: how many likely tokens are told beside each, where any are.
+            top_logprobs: how many likely tokens are told beside each; `None` tells of no token
+                how probable it is.
 
         """
         self.ended = False
@@ -249,8 +250,9 @@ class OpenAIDecoder:
 
     def _choice(self, choice: _Choice, events: list[StreamEvent]) -> None:
         self._chosen = True
-        if choice.logprobs is not None and choice.logprobs.content:
-            events.append(logprobs_delta(choice.logprobs.content, self._top_logprobs))
+        told = choice.logprobs.content if choice.logprobs else None
+        if told and self._top_logprobs is not None:
+            events.append(logprobs_delta(told, self._top_logprobs))
         delta = choice.delta or choice.message
         if delta is not None:
             reasoning = delta.reasoning_content or delta.reasoning
