@@ -6,6 +6,7 @@ the limit by what it costs. How long things take beside other clients: `make ben
 """
 
 import base64
+import gc
 import sys
 import tracemalloc
 from array import array
@@ -28,8 +29,11 @@ from patinox import (
     LocalProviderConfig,
     OllamaProvider,
 )
-from patinox.provider.local.dialects.openai_reply import parse_vectors
+from patinox.provider.local.dialects.base import ChatDecoder
+from patinox.provider.local.dialects.ollama_reply import OllamaDecoder
+from patinox.provider.local.dialects.openai_reply import OpenAIDecoder, parse_vectors
 from patinox.provider.local.wire.http import HTTPReply
+from patinox.provider.stream import StreamEvent
 from patinox.testing import Exchange, LMStudioEmulator, OllamaEmulator
 
 PACKAGE = str(Path(patinox.__file__).parent)
@@ -49,7 +53,7 @@ MODELS = {"ollama": "llama3.2:3b", "lmstudio": "qwen/qwen3-4b-2507"}
 
 # Calls of functions of ours, by language: for a whole request with two services to choose from,
 # and for each piece of its answer, joined or handed out one by one.
-A_REQUEST = {"ollama": 480, "lmstudio": 480}
+A_REQUEST = {"ollama": 425, "lmstudio": 435}
 A_PIECE_JOINED = {"ollama": 2.2, "lmstudio": 3.2}
 A_PIECE_STREAMED = {"ollama": 4.2, "lmstudio": 5.2}
 AN_EMBEDDING_REQUEST = 500
@@ -157,6 +161,49 @@ async def test_the_calls_of_a_piece_are_few(
     few, many = await calls_of(ask, service, 20), await calls_of(ask, service, 220)
     for_each = (many.count - few.count) / 200
     assert 0 < for_each <= limits[service], many.told()
+
+
+@pytest.mark.parametrize(
+    ("decoder", "piece"), [(OllamaDecoder(), LINE), (OpenAIDecoder(), EVENT)], ids=MODELS
+)
+def test_a_piece_is_two_objects_its_event_and_its_text(decoder: ChatDecoder, piece: bytes) -> None:
+    events: list[StreamEvent] = []
+    decoder.feed(piece * 10, events)
+    data, count = piece * 1_000, len(events)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getallocatedblocks()
+        decoder.feed(data, events)
+        taken = sys.getallocatedblocks() - before
+    finally:
+        gc.enable()
+    assert len(events) == count + 1_000
+    assert taken / 1_000 <= 2.1
+
+
+@pytest.mark.parametrize("ask", [joined, streamed])
+@pytest.mark.parametrize("service", MODELS)
+async def test_a_request_leaves_nothing_to_the_garbage_collector(ask: Ask, service: str) -> None:
+    async with two_services(5) as local:
+        await ask(local, MODELS[service])
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await ask(local, MODELS[service])
+            gc.collect()
+            left = [thing for thing in gc.garbage if _is_ours(thing)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert not left
+
+
+def _is_ours(thing: object) -> bool:
+    module = type(thing).__module__
+    return module.startswith("patinox.") and not module.startswith("patinox.testing")
 
 
 async def test_the_calls_of_a_request_for_vectors_do_not_grow_with_their_numbers() -> None:

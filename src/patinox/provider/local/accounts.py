@@ -125,11 +125,12 @@ class Call:
         traceback: TracebackType | None,
     ) -> None:
         """End, and tell how."""
-        if not self.observers:
-            return
-        if self.observers.curious:
-            self._tell_content()
-        self.observers.tell(self._finished(error))
+        if self.observers:
+            if self.observers.curious:
+                self._tell_content()
+            self.observers.tell(self._finished(error))
+        # They know the call, and it them: what was said would wait for the garbage collector.
+        self._attempts.clear()
 
     def attempt(self, server: Server, *, reason: str | None = None) -> Attempt:
         """Open the account of asking a server, and why that one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
@@ -127,14 +126,7 @@ def plan(
         candidates = [item for item in candidates if _is(item.service, wanted.provider_hint)]
     if len(candidates) == 1:
         return (_choice(wanted, candidates[0], _alone(candidates[0], preference, 1)),)
-    orders = {item.service.id: _order(item, preference) for item in candidates}
-    alike = Counter(orders.values())
-    measured = Counter(orders[item.service.id] for item in candidates if item.speed is not None)
-    for item in candidates:
-        order = orders[item.service.id]
-        if item.speed is not None and alike[order] == measured[order]:
-            pace = math.floor(math.log(item.speed.usual_answer) / _APART)
-            orders[item.service.id] = (*order[:-1], pace)
+    orders = _paced({item.service.id: _order(item, preference) for item in candidates}, candidates)
     ordered = sorted(
         candidates, key=lambda item: (orders[item.service.id], item.rank, item.service.id)
     )
@@ -212,6 +204,18 @@ def _order(item: Candidate, preference: str) -> Order:
         item.occupancy.ahead,
         0,
     )
+
+
+def _paced(orders: Mapping[str, Order], candidates: Sequence[Candidate]) -> dict[str, Order]:
+    """Put in the pace of those whose speed is known, as is that of all who are alike so far."""
+    unknown = {orders[item.service.id] for item in candidates if item.speed is None}
+    paced = dict(orders)
+    for item in candidates:
+        order = orders[item.service.id]
+        if item.speed is not None and order not in unknown:
+            pace = math.floor(math.log(item.speed.usual_answer) / _APART)
+            paced[item.service.id] = (*order[:-1], pace)
+    return paced
 
 
 def _reason(item: Candidate, preference: str, order: Order, after: Order) -> str:

@@ -28,7 +28,8 @@ class ThinkSplitter:
         self._implied = bool(thinks)
         self._held = ""
         self._plain = False  # in the answer itself, with nothing held back
-        self._read = self._at_start
+        # Not bound to this object: a reference to itself would be left to the garbage collector.
+        self._read = ThinkSplitter._at_start
 
     @property
     def is_done(self) -> bool:
@@ -38,8 +39,8 @@ class ThinkSplitter:
     def separated(self) -> None:
         """Note that the server hands reasoning out by itself: tags in the text are text."""
         self._implied = False
-        if self._read == self._at_start:
-            self._plain, self._read = not self._held, self._as_text
+        if self._read is ThinkSplitter._at_start:
+            self._plain, self._read = not self._held, ThinkSplitter._as_text
 
     def feed(self, text: str, events: list[StreamEvent]) -> None:
         """Take text, add what it is to `events`."""
@@ -47,27 +48,27 @@ class ThinkSplitter:
             events.append(TextDelta(text))
             return
         held, self._held = self._held + text, ""
-        self._read(held, events)
+        self._read(self, held, events)
 
     def close(self, events: list[StreamEvent]) -> None:
         """Take the end: what was held back was no tag."""
         held, self._held = self._held, ""
         if held:
-            thinking = self._read == self._as_reasoning
+            thinking = self._read is ThinkSplitter._as_reasoning
             events.append(ReasoningDelta(held) if thinking else TextDelta(held))
 
     def _at_start(self, text: str, events: list[StreamEvent]) -> None:
         begun = text.lstrip()
         if len(text) - len(begun) > _MOST_BLANKS:
-            self._read = self._as_text
+            self._read = ThinkSplitter._as_text
             self._go_on(text, events)
         elif begun.startswith(_OPEN):
-            self._read = self._as_reasoning
+            self._read = ThinkSplitter._as_reasoning
             self._go_on(begun.removeprefix(_OPEN), events)
         elif _OPEN.startswith(begun):
             self._held = text
         else:
-            self._read = self._as_text
+            self._read = ThinkSplitter._as_text
             self._go_on(text, events)
 
     def _as_reasoning(self, text: str, events: list[StreamEvent]) -> None:
@@ -76,7 +77,7 @@ class ThinkSplitter:
         if before:
             events.append(ReasoningDelta(before))
         if tag:
-            self._read = self._after_reasoning
+            self._read = ThinkSplitter._after_reasoning
             self._go_on(after, events)
 
     def _after_reasoning(self, text: str, events: list[StreamEvent]) -> None:
@@ -84,7 +85,7 @@ class ThinkSplitter:
         text = text.lstrip()
         if text:
             self._implied = False
-            self._read = self._as_text
+            self._read = ThinkSplitter._as_text
             self._go_on(text, events)
 
     def _as_text(self, text: str, events: list[StreamEvent]) -> None:
@@ -96,12 +97,12 @@ class ThinkSplitter:
             events.append(TextDelta(before))
         if tag:
             events.append(ReasoningImplied())
-            self._plain, self._read = False, self._after_reasoning
+            self._plain, self._read = False, ThinkSplitter._after_reasoning
             self._go_on(after, events)
 
     def _go_on(self, text: str, events: list[StreamEvent]) -> None:
         if text:
-            self._read(text, events)
+            self._read(self, text, events)
 
 
 def _without_beginning(text: str, tag: str) -> tuple[str, str]:
