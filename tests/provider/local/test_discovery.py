@@ -25,12 +25,13 @@ from patinox.provider.local.config import (
 )
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.endpoint import parse_endpoint
-from patinox.provider.local.errors import InvalidConfiguration, ServiceError
+from patinox.provider.local.errors import InvalidConfiguration, ServiceError, ServiceUnavailable
 from patinox.provider.local.probing import Place, look_at
 from patinox.provider.local.registry import services
 from patinox.provider.local.transport import Transport
 from patinox.provider.local.types import ServiceStatus, ServiceType
 from patinox.provider.secret import Secret
+from patinox.provider.types import CompletionRequest
 from patinox.testing import EmulatedServer, Exchange, LMStudioEmulator, OllamaEmulator
 
 ConfigFor = Callable[..., LocalProviderConfig]
@@ -511,6 +512,34 @@ async def test_a_key_is_not_shown_to_what_took_the_port_of_a_service_that_was_th
         await discovery.aclose()
 
 
+async def test_after_a_failure_a_request_shows_the_key_only_to_who_proves_itself_again(
+    config_for: ConfigFor, web_server: Serve
+) -> None:
+    key = OllamaConfig(api_key=Secret(KEY), cache_ttl=0.0)
+    async with OllamaEmulator() as ollama:
+        place = EndpointConfig.parse(ollama.url, service="ollama")
+        discovery = ServiceDiscovery(config_for(place, ollama=key))
+        await discovery.discover_services()
+        provider = discovery.provider("ollama")
+        stumbles(discovery, "ollama")
+        ollama.requests.clear()
+        await provider.list_models()
+        assert ("GET", "/") in paths(ollama)
+        ollama.requests.clear()
+        await provider.list_models()
+        assert ("GET", "/") not in paths(ollama)  # once for each failure
+        stumbles(discovery, "ollama")
+        await ollama.stop()
+        async with web_server(b"{}", port=ollama.port) as stranger:
+            with pytest.raises(ServiceUnavailable, match="did not prove to be any of: Ollama"):
+                await provider.list_models()
+            with pytest.raises(ServiceUnavailable):
+                await provider.complete(CompletionRequest("llama3.2:3b", ["Hello"]))
+            assert stranger.requests
+            assert not any("authorization" in seen.headers for seen in stranger.requests)
+        await discovery.aclose()
+
+
 # How it goes on.
 
 
@@ -561,7 +590,8 @@ async def test_only_those_that_are_due_are_probed(config_for: ConfigFor, clock: 
         clock.passes(1.2)  # the failed one's pause, with its jitter
         await discovery.perform_health_checks()
         assert ollama.requests == []
-        assert paths(studio) == [("GET", "/api/v1/models")]
+        assert ("GET", "/lmstudio-greeting") in paths(studio)  # who failed must prove itself anew
+        assert ("GET", "/api/v1/models") in paths(studio)
         clock.passes(5.0)
         await discovery.perform_health_checks()
         assert paths(ollama) == [("GET", "/api/ps"), ("GET", "/api/tags")]

@@ -545,16 +545,6 @@ async def test_a_process_without_descriptors_blames_no_server(web_server: Serve)
         assert (await fetch(server.url)).body == b"here"
 
 
-async def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", never)
-    monkeypatch.setattr("patinox.provider.local.connections.RESOLVE_SECONDS", 0.05)
-    with pytest.raises(ServiceUnavailable, match="its name was not resolved in time"):
-        await fetch("http://slow.example")
-
-
 async def test_a_timeout_of_the_callers_own_stays_his(web_server: Serve) -> None:
     async with web_server(b"{}", latency=5.0) as server:
         with pytest.raises(TimeoutError):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import ResolveResult
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
@@ -27,7 +27,8 @@ MAX_INTERIM = 16
 # Bytes of framing that each byte of a body may cost: a chunk of one byte has five or six.
 FRAMING = 16
 HEAD_SECONDS = 10.0
-RESOLVE_SECONDS = 3.0
+# So long a name is taken to lead where it led.
+NAME_SECONDS = 10.0
 SPEAKS_TLS = "it speaks TLS"
 _TLS = (b"\x15\x03", b"\x16\x03")
 _SWITCHING = 101
@@ -129,27 +130,55 @@ def _readable(transport: asyncio.BaseTransport | None) -> bool:
     return bool(poll.poll(0))
 
 
-class _Resolver(aiohttp.ThreadedResolver):
-    """Looks names up in a thread, but not for ever."""
+class Names(AbstractResolver):
+    """Where names lead: looked up in a thread, before a connection is opened, and kept a moment."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, list[ResolveResult]]] = {}
+
+    async def look_up(self, host: str, port: int, *, fresh: bool) -> tuple[str, ...]:
+        """Find the addresses of a name, `fresh` or as young as `NAME_SECONDS`; raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        since, found = self._known.get(host, (0.0, []))
+        if fresh or not found or loop.time() - since > NAME_SECONDS:
+            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = [
+                ResolveResult(
+                    hostname=host, host=str(at[0]), port=0, family=family, proto=0, flags=0
+                )
+                for family, _, _, _, at in infos
+            ]
+            self._known[host] = loop.time(), found
+        return tuple(dict.fromkeys(result["host"] for result in found))
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        try:
-            async with asyncio.timeout(RESOLVE_SECONDS):
-                return await super().resolve(host, port, family)
-        except TimeoutError as error:
-            raise OSError(None, "its name was not resolved in time") from error
+        """Tell what was found for the request that is under way."""
+        del family  # both are tried
+        _, found = self._known[host]
+        return [ResolveResult({**result, "port": port}) for result in found]
+
+    async def close(self) -> None:
+        """Forget all."""
+        self._known.clear()
 
 
 def open_session(
-    *, pool_size: int, keep: bool, head_seconds: float = HEAD_SECONDS
+    names: Names, *, pool_size: int, keep: bool, head_seconds: float = HEAD_SECONDS
 ) -> aiohttp.ClientSession:
     """Open a pool of connections, of `pool_size` to each server at most.
 
-    Without `keep` each request has a connection of its own. Nothing of the environment is used.
+    Without `keep` each request has a connection of its own. Nothing of the environment is used, and
+    a name leads where `names` says.
     """
-    pool = partial(aiohttp.TCPConnector, limit=0, limit_per_host=pool_size, resolver=_Resolver())
+    pool = partial(
+        aiohttp.TCPConnector,
+        limit=0,
+        limit_per_host=pool_size,
+        resolver=names,
+        use_dns_cache=False,
+    )
     connector = pool(keepalive_timeout=KEEP_ALIVE) if keep else pool(force_close=True)
     # The client has no public place for a handler of one's own; the fault table shows it in use.
     connector._factory = partial(  # type: ignore[assignment] # noqa: SLF001

@@ -7,6 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -65,6 +66,8 @@ class ServiceDiscovery:
             observers=observers,
         )
         self._names: dict[tuple[str, Endpoint], str] = {}
+        # At which failure in a row a service last proved itself.
+        self._vouched: dict[str, int] = {}
         self._findings: tuple[Finding, ...] = ()
         self._discovered_at: float | None = None
         self._flight = SingleFlight(self._discover)
@@ -156,14 +159,24 @@ class ServiceDiscovery:
         specs = self._enabled()
         within = self.config.discovery_config.discovery_timeout
         end = self._clock() + within
-        looks = (
-            look_at(place, specs, transport=self._transport, within=within, clock=self._clock)
-            for place in self._places(specs)
-        )
+        looks = (self._look(place, specs, within) for place in self._places(specs))
         self._findings = tuple(await asyncio.gather(*looks))
         await self._accept(self._findings, end=end)
         await self._stand_in()
         self._discovered_at = self._clock()
+
+    async def _look(self, place: Place, specs: Sequence[ServiceSpec], within: float) -> Finding:
+        """Look at an address; of those of a name, first at the one where a service was before."""
+        known = (item.provider.endpoint for item in self._known.values())
+        before = {endpoint.anywhere: endpoint.address for endpoint in known}
+        return await look_at(
+            place,
+            specs,
+            transport=self._transport,
+            within=within,
+            clock=self._clock,
+            before=before.get(place.endpoint, ""),
+        )
 
     def _check_preference(self) -> None:
         """Refuse to prefer a service that cannot be.
@@ -239,7 +252,8 @@ class ServiceDiscovery:
     def _gone(known: Known, findings: Iterable[Finding]) -> Finding | None:
         """Return what was found at the address of a service that is not there any more."""
         for finding in findings:
-            if finding.place.endpoint == known.provider.endpoint and not known.spec.stand_in:
+            there = finding.place.endpoint == known.provider.endpoint.anywhere
+            if there and not known.spec.stand_in:
                 return finding
         return None
 
@@ -249,10 +263,11 @@ class ServiceDiscovery:
         name = self._id_for(spec, place)
         known = before.get(name)
         version = {"version": identity.version, "version_inferred": False}
-        if known is not None and identity.status is ServiceStatus.AVAILABLE:
+        was_known, known = known is not None, known or self._new(spec, name, place)
+        known.provider.moved(proof.endpoint)
+        if was_known and identity.status is ServiceStatus.AVAILABLE:
             # That it is there says nothing yet of how it works.
             return replace(known, info=replace(known.info, **version))
-        known = known or self._new(spec, name, place)
         info = replace(known.info, **version, status=identity.status, detail=identity.detail)
         return replace(known, info=info)
 
@@ -265,6 +280,7 @@ class ServiceDiscovery:
             place.endpoint if place else "", config, service_id=name, transport=self._transport
         )
         provider.observers = self.observers
+        provider.vouch = partial(self._vouch, name)
         info = ServiceInfo(
             id=name, service_type=spec.name, label=spec.label, endpoint=provider.address
         )
@@ -303,18 +319,35 @@ class ServiceDiscovery:
         return self._known[name]
 
     async def _prove_again(self, known: Known) -> None:
-        """A key is for the service, not for what may have taken its port since the last look."""
-        if known.spec.stand_in or not known.provider.config.api_key:
+        """Who answers must be who was there: before it is shown a key, and after it has failed.
+
+        Raises:
+            ServiceUnavailable: it is another, or nobody.
+        """
+        if known.spec.stand_in or not (known.provider.config.api_key or _in_doubt(known)):
             return
-        finding = await look_at(
-            Place(endpoint=known.provider.endpoint),
-            [known.spec],
-            transport=self._transport,
-            within=self.config.discovery_config.health_check.timeout,
-            clock=self._clock,
-        )
+        place = Place(endpoint=known.provider.endpoint.anywhere)
+        within = self.config.discovery_config.health_check.timeout
+        finding = await self._look(place, [known.spec], within)
         if finding.proof is None:
             raise ServiceUnavailable(finding.reason, refused=finding.refused)
+        known.provider.moved(finding.proof.endpoint)
+        self._vouched[known.info.id] = known.info.consecutive_failures
+
+    async def _vouch(self, name: str) -> None:
+        """Have a service that failed prove itself once more before it is shown its key.
+
+        Raises:
+            ServiceUnavailable: it does not.
+        """
+        known = self._known[name]
+        if _in_doubt(known) and self._vouched.get(name) != known.info.consecutive_failures:
+            await self._prove_again(known)
+
+
+def _in_doubt(known: Known) -> bool:
+    """Whether a service failed the last time: another may have taken its place since."""
+    return known.info.consecutive_failures > 0
 
 
 def _kind(name: str) -> str:

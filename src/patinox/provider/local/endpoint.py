@@ -46,12 +46,21 @@ _CLOUD = "ollama.com"
 
 
 class Endpoint(msgspec.Struct, frozen=True, order=True):
-    """A base address: `scheme://host:port/prefix`, the prefix without a slash at its end."""
+    """A base address: `scheme://host:port/prefix`, the prefix without a slash at its end.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: a name or an address.
+        port: 1 to 65535.
+        prefix: what stands before every path.
+        address: where the name led when its server proved itself; empty: wherever it leads.
+    """
 
     scheme: str
     host: str
     port: int
     prefix: str = ""
+    address: str = ""
 
     @property
     def authority(self) -> str:
@@ -63,6 +72,16 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     def is_loopback(self) -> bool:
         """Whether it is on this machine by its very address."""
         return _is_loopback(self.host)
+
+    @property
+    def is_name(self) -> bool:
+        """Whether its host is a name, which may lead elsewhere tomorrow."""
+        return _is_name(self.host)
+
+    @property
+    def anywhere(self) -> Endpoint:
+        """The same, wherever its name leads."""
+        return msgspec.structs.replace(self, address="") if self.address else self
 
     def __str__(self) -> str:
         """Return the URL."""
@@ -77,12 +96,16 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
 
 @functools.lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    return host == "localhost" or (not _is_name(host) and ipaddress.ip_address(host).is_loopback)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_name(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return True
+    return False
 
 
 def parse_endpoint(text: str, *, default_port: int, setting: str = "endpoint") -> Endpoint:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -19,8 +18,10 @@ from patinox.provider.local.errors import ParseError
 from patinox.provider.local.events import Server
 from patinox.provider.local.spec import Target
 from patinox.provider.local.transport import MAX_REPLY, Transport
+from patinox.provider.local.waiting import in_time
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_entries, decode_leniently
+from patinox.provider.secret import Secret
 from patinox.provider.types import ModelInfo
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -38,6 +39,8 @@ class LinkMixin(ABC):
     endpoint: Endpoint
     config: ServiceConfig
     skipped_entries: int
+    # Makes sure, where that is in doubt, that the server is the one that the key was given for.
+    vouch: Callable[[], Awaitable[None]] | None = None
     _transport: Transport
 
     @property
@@ -50,18 +53,29 @@ class LinkMixin(ABC):
         """Where it is, for people."""
         return str(self.endpoint)
 
-    def target(
+    async def key(self) -> Secret | None:
+        """Return the key to show; raises `ServiceUnavailable` if somebody else would see it."""
+        if self.config.api_key and self.vouch is not None:
+            await self.vouch()
+        return self.config.api_key
+
+    @contextlib.asynccontextmanager
+    async def target(
         self,
-        info: ModelInfo,  # noqa: ARG002  likewise
+        info: ModelInfo,  # noqa: ARG002  for subclasses
         *,
-        within: float | None = None,  # noqa: ARG002
-        phase: str = "first_token",  # noqa: ARG002
-    ) -> AbstractAsyncContextManager[Target]:
+        within: float | None = None,
+        phase: str = "first_token",
+    ) -> AsyncGenerator[Target]:
         """Give the address that answers for this model, as long as it is needed.
 
         Where it has to be waited for, that takes `within` seconds at most: that limit's `phase`.
         """
-        return contextlib.nullcontext(Target(endpoint=self.endpoint, api_key=self.config.api_key))
+        if not self.config.api_key:
+            yield Target(endpoint=self.endpoint)
+            return
+        key = await in_time(self.key(), within, phase, self.label)
+        yield Target(endpoint=self.endpoint, api_key=key)
 
     async def send(
         self,
@@ -76,7 +90,7 @@ class LinkMixin(ABC):
 
         The reply may have `budget` bytes.
         """
-        target = target or Target(endpoint=self.endpoint, api_key=self.config.api_key)
+        target = target or Target(endpoint=self.endpoint, api_key=await self.key())
         return await self._transport.send(
             target.endpoint,
             request,

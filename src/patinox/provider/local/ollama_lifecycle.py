@@ -202,7 +202,7 @@ class OllamaLifecycle(ServiceProvider):
             within=within,
             phase="first_token",
             connect=self._connect(self.endpoint),
-            api_key=self.config.api_key,
+            api_key=await self.key(),
         ) as reply:
             if reply.status != 200:  # noqa: PLR2004  the one status of an answer
                 raise self.dialect.classify(await reply.whole(within=within, phase="idle"))

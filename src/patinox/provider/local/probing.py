@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import Deadlines
@@ -16,6 +17,8 @@ from patinox.provider.local.transport import Transport
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 
 PROBE_BUDGET = 2**20
+# Of one name, so many addresses are looked at.
+_MOST_ADDRESSES = 4
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,10 +45,17 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of service proved itself, and what it said about itself."""
+    """What kind of service proved itself.
+
+    Attributes:
+        spec: its kind.
+        identity: what it said about itself.
+        endpoint: where it did: of a name, also the address to which that led.
+    """
 
     spec: ServiceSpec
     identity: Identity
+    endpoint: Endpoint
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +85,46 @@ async def look_at(
     transport: Transport,
     within: float,
     clock: Callable[[], float],
+    before: str = "",
 ) -> Finding:
-    """Find out who listens at an address, the expected kind first; never raises."""
-    started = clock()
+    """Find out who listens at an address, the expected kind first; never raises.
+
+    A name is looked up anew and all its addresses are looked at, that of `before` as the first.
+    """
+    end = clock() + within
+    try:
+        endpoints = await _addresses(place.endpoint, transport, within, before)
+    except ServiceUnavailable as error:
+        return Finding(place=place, reason=error.message, seconds=within - (end - clock()))
+    looks = (_look(place, one, specs, transport, clock=clock, end=end) for one in endpoints)
+    findings = await asyncio.gather(*looks)
+    found = next((one for one in findings if one.proof is not None), findings[0])
+    return replace(found, seconds=within - (end - clock()))
+
+
+async def _addresses(
+    endpoint: Endpoint, transport: Transport, within: float, before: str
+) -> list[Endpoint]:
+    if not endpoint.is_name:
+        return [endpoint]
+    # One with the name of an interface in it cannot be written into a URL.
+    found = [at for at in await transport.look_up(endpoint, within=within) if "%" not in at]
+    found.sort(key=lambda address: address != before)
+    return [replace(endpoint, address=address) for address in found[:_MOST_ADDRESSES]] or [endpoint]
+
+
+async def _look(
+    place: Place,
+    endpoint: Endpoint,
+    specs: Sequence[ServiceSpec],
+    transport: Transport,
+    *,
+    clock: Callable[[], float],
+    end: float,
+) -> Finding:
     first = [spec for spec in specs if spec.name == place.expected]
     others = [spec for spec in specs if spec.name != place.expected]
-    asker = _Asker(place.endpoint, transport, clock=clock, end=started + within)
+    asker = _Asker(endpoint, transport, clock=clock, end=end)
     for round_ in (first, others):
         if not round_:
             continue
@@ -89,10 +133,9 @@ async def look_at(
             if identity is not None:
                 return Finding(
                     place=place,
-                    proof=Proof(spec=spec, identity=identity),
+                    proof=Proof(spec=spec, identity=identity, endpoint=endpoint),
                     answered=True,
                     reason=_accepted(place, spec, identity),
-                    seconds=clock() - started,
                 )
         if not asker.answered:
             break
@@ -101,7 +144,6 @@ async def look_at(
         answered=asker.answered,
         reason=_rejected(asker, specs),
         refused=isinstance(asker.error, ServiceUnavailable) and asker.error.refused,
-        seconds=clock() - started,
     )
 
 

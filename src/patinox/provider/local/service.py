@@ -149,6 +149,12 @@ class ServiceProvider(LifecycleMixin):
         if self._own_transport:
             await self._transport.aclose()
 
+    def moved(self, endpoint: Endpoint) -> None:
+        """Go on where its name leads now; what was kept is of the server that was there before."""
+        if endpoint != self.endpoint:
+            self.endpoint = endpoint
+            self._catalog.forget()
+
     # What a service has to know.
 
     def call_name(self, info: ModelInfo) -> str:

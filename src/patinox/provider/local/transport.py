@@ -14,7 +14,10 @@ import importlib
 import io
 import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.endpoint import Endpoint
@@ -33,6 +36,8 @@ from patinox.provider.secret import Secret
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from patinox.provider.local.connections import Names
 
 
 MAX_REPLY = 8 * 2**20
@@ -125,6 +130,7 @@ class Transport:
         """Make it without opening anything; `pool_size` connections to each server at most."""
         self._pool_size = pool_size
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._resolver: Names | None = None
         self._home = Home()
         self._closed = False
 
@@ -199,7 +205,7 @@ class Transport:
         """
         session = self._open(keep=keep)
         with _explained(endpoint):
-            asked = _request(session, endpoint, request, connect, api_key)
+            asked = self._request(session, endpoint, request, connect, api_key)
             response = await in_time(asked, within, phase, endpoint.authority)
         reply = StreamReply(response, endpoint)
         try:
@@ -210,50 +216,93 @@ class Transport:
         finally:
             reply.close()
 
+    async def look_up(
+        self, endpoint: Endpoint, *, within: float, fresh: bool = True
+    ) -> tuple[str, ...]:
+        """Find the addresses to which the name in an endpoint leads now, `within` seconds.
+
+        Raises:
+            ServiceUnavailable: there is none, or it was not found in time.
+        """
+        try:
+            async with asyncio.timeout(within):
+                return await self._names().look_up(endpoint.host, endpoint.port, fresh=fresh)
+        except TimeoutError:
+            why = "its name was not resolved in time"
+        except OSError as error:
+            why = error.strerror or "its name cannot be resolved"
+        raise ServiceUnavailable(f"{endpoint.authority} could not be reached: {why}.", sent=False)
+
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         if self._closed:
             raise ProviderError("This provider is closed.", hint="Make another and enter it.")
         self._home.check()
         if keep not in self._sessions:
-            # Imported here: the HTTP client is too heavy for `import patinox`.
-            connections = importlib.import_module(_CONNECTIONS)
-            self._sessions[keep] = connections.open_session(pool_size=self._pool_size, keep=keep)
+            self._sessions[keep] = _connections().open_session(
+                self._names(), pool_size=self._pool_size, keep=keep
+            )
         return self._sessions[keep]
+
+    def _names(self) -> Names:
+        if self._resolver is None:
+            made: Names = _connections().Names()
+            self._resolver = made
+        return self._resolver
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        endpoint: Endpoint,
+        request: HTTPRequest,
+        connect: float,
+        api_key: Secret | None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request; one that changes nothing once more if it ends without a byte."""
+        import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
+
+        headers = {"Content-Type": "application/json"} if request.body is not None else {}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key.reveal()}"
+        url, name = f"{endpoint}{request.path}", None
+        if endpoint.address:
+            # Only there the server has proven itself; the name leads elsewhere, perhaps.
+            url = f"{replace(endpoint, host=endpoint.address)}{request.path}"
+            headers["Host"], name = _host_of(endpoint), endpoint.host
+        elif endpoint.is_name:
+            started = asyncio.get_running_loop().time()
+            await self.look_up(endpoint, within=connect, fresh=False)
+            connect -= asyncio.get_running_loop().time() - started
+        for last in (not request.repeatable, True):
+            try:
+                return await session.request(
+                    request.method,
+                    url,
+                    data=_data(request.body),
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=_timeout(connect),
+                    server_hostname=name,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if last or not _wordless(error):
+                    raise
+        raise AssertionError  # the last attempt returns or raises
 
 
 _CONNECTIONS = "patinox.provider.local.connections"
 
 
-async def _request(
-    session: aiohttp.ClientSession,
-    endpoint: Endpoint,
-    request: HTTPRequest,
-    connect: float,
-    api_key: Secret | None,
-) -> aiohttp.ClientResponse:
-    """Send a request; one that changes nothing once more if the connection ends without a byte."""
-    import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
-
-    headers = {"Content-Type": "application/json"} if request.body is not None else {}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key.reveal()}"
-    for last in (not request.repeatable, True):
-        try:
-            return await session.request(
-                request.method,
-                f"{endpoint}{request.path}",
-                data=_data(request.body),
-                headers=headers,
-                allow_redirects=False,
-                timeout=_timeout(connect),
-            )
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if last or not _wordless(error):
-                raise
-    raise AssertionError  # the last attempt returns or raises
+def _connections() -> ModuleType:
+    # Imported when it is needed: the HTTP client is too heavy for `import patinox`.
+    return importlib.import_module(_CONNECTIONS)
 
 
-@functools.cache
+def _host_of(endpoint: Endpoint) -> str:
+    usual = endpoint.port == {"http": 80, "https": 443}[endpoint.scheme]
+    return endpoint.host if usual else endpoint.authority
+
+
+@functools.lru_cache(maxsize=64)
 def _timeout(connect: float) -> aiohttp.ClientTimeout:
     import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 
