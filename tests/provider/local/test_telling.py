@@ -417,13 +417,13 @@ async def lost(local: LocalProvider) -> None:
 
 
 def sometimes(act: Fault) -> Fault:
-    """Do something wrong every third time."""
+    """Do something wrong the first time and then every third."""
     asked = 0
 
     async def fault(exchange: Exchange) -> bool:
         nonlocal asked
         asked += exchange.path == "/api/chat"
-        return asked % 3 == 0 and await act(exchange)
+        return asked % 3 == 1 and await act(exchange)
 
     return fault
 
