@@ -177,7 +177,7 @@ async def test_a_stream_has_a_connection_of_its_own_that_ends_with_it(raw_server
     async with raw_server(talk) as url:
         transport = Transport()
         for _ in range(20):
-            async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+            with await transport.stream(at(url), GET, within=5, connect=5) as reply:
                 whole = await reply.whole(within=5, phase="total")
             assert whole.body == b"hi"
         assert connections == 20
@@ -193,7 +193,7 @@ async def test_leaving_a_stream_hangs_up(web_server: Serve) -> None:
 
     async with web_server(endless) as server:
         transport = Transport()
-        async with transport.stream(at(server.url), GET, within=5, connect=5) as reply:
+        with await transport.stream(at(server.url), GET, within=5, connect=5) as reply:
             assert reply.status == 200
             assert reply.headers["content-type"] == "text/plain"
             assert await reply.read(within=5, phase="idle")
@@ -211,7 +211,7 @@ async def test_what_comes_after_the_end_is_not_waited_for(web_server: Serve) -> 
     async with web_server(dawdling) as server:
         transport = Transport()
         started = time.monotonic()
-        async with transport.stream(at(server.url), GET, within=5, connect=5) as reply:
+        with await transport.stream(at(server.url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=5, phase="idle") == b"all"
             await reply.drain(within=0.05)
         assert time.monotonic() - started < 3
@@ -316,7 +316,7 @@ async def test_a_body_that_does_not_end_in_time(raw_server: Serve) -> None:
         with pytest.raises(ServiceTimeout):
             await fetch(url, within=0.1)
         transport = Transport()
-        async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=5, phase="idle") == b"par"
             with pytest.raises(ServiceTimeout, match="fell silent") as caught:
                 await reply.read(within=0.05, phase="idle")
@@ -327,7 +327,7 @@ async def test_a_body_that_does_not_end_in_time(raw_server: Serve) -> None:
 async def test_a_stream_that_breaks_is_an_interruption(raw_server: Serve) -> None:
     async with raw_server(speaks(HEAD + b"par")) as url:
         transport = Transport()
-        async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=5, phase="idle") == b"par"
             with pytest.raises(StreamInterrupted, match="broke in the middle") as caught:
                 await reply.read(within=5, phase="idle")
@@ -595,7 +595,7 @@ async def test_a_shorter_wait_after_a_longer_one_is_not_made_longer(raw_server: 
 
     transport = Transport()
     async with raw_server(talk) as url:
-        async with transport.stream(at(url), GET, within=5, connect=5) as reply:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=60, phase="first_token") == b"ab"
             with pytest.raises(ServiceTimeout, match="fell silent") as caught:
                 await reply.read(within=0.01, phase="idle")
@@ -613,17 +613,15 @@ async def test_a_pause_between_two_waits_is_nobodys_delay(raw_server: Serve) -> 
         writer.write(b"cd")
 
     transport = Transport()
-    async with (
-        raw_server(talk) as url,
-        transport.stream(at(url), GET, within=5, connect=5) as reply,
-    ):
-        assert await reply.read(within=5, phase="first_token") == b"ab"
-        reply._limit.start(0.01)  # noqa: SLF001 - a wait that ends before it is late
-        reply._limit.stop()  # noqa: SLF001
-        late = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.02, late.set)
-        await late.wait()
-        go_on.set()
-        assert await reply.read(within=5, phase="idle") == b"cd"
-        assert await reply.read(within=5, phase="idle") == b""
+    async with raw_server(talk) as url:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=5, phase="first_token") == b"ab"
+            reply._limit.start(0.01)  # noqa: SLF001 - a wait that ends before it is late
+            reply._limit.stop()  # noqa: SLF001
+            late = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.02, late.set)
+            await late.wait()
+            go_on.set()
+            assert await reply.read(within=5, phase="idle") == b"cd"
+            assert await reply.read(within=5, phase="idle") == b""
     await transport.aclose()

@@ -5,7 +5,6 @@ API: https://github.com/ollama/ollama/blob/main/docs/api.md
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
@@ -182,7 +181,7 @@ class OllamaLifecycle(ServiceProvider):
             )
         request = json_request("POST", "/api/pull", {"model": name, "stream": True})
         meter, decoder, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")
-        async with self._download(request) as reply:
+        with await self._download(request) as reply:
             while data := await self._more(reply, progress, name):
                 lines = list[bytes]()
                 decoder.feed(data, lines)
@@ -193,20 +192,20 @@ class OllamaLifecycle(ServiceProvider):
                         return
         raise _broken(name)
 
-    @contextlib.asynccontextmanager
-    async def _download(self, request: HTTPRequest) -> AsyncGenerator[StreamReply]:
+    async def _download(self, request: HTTPRequest) -> StreamReply:
         within = self.config.deadlines.first_token
-        async with self._transport.stream(
+        reply = await self._transport.stream(
             self.endpoint,
             request,
             within=within,
             phase="first_token",
             connect=self._connect(self.endpoint),
             api_key=await self.key(),
-        ) as reply:
-            if reply.status != 200:  # noqa: PLR2004  the one status of an answer
+        )
+        if reply.status != 200:  # noqa: PLR2004  the one status of an answer
+            with reply:
                 raise self.dialect.classify(await reply.whole(within=within, phase="idle"))
-            yield reply
+        return reply
 
     async def _more(self, reply: StreamReply, progress: PullProgress, name: str) -> bytes:
         limits = self.config.deadlines

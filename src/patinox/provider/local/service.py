@@ -29,6 +29,7 @@ from patinox.provider.local.limits import ColdStart, ColdStarts, Gate
 from patinox.provider.local.observers import Observers
 from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
+from patinox.provider.local.spec import Target
 from patinox.provider.local.telling import call_of, told
 from patinox.provider.local.transport import StreamReply, Transport
 from patinox.provider.local.types import Occupancy
@@ -243,17 +244,19 @@ class ServiceProvider(LifecycleMixin):
                 async with contextlib.aclosing(self._loading(info, answer)) as loading:
                     async for progress in loading:
                         yield [progress]
-                async with self._ask_for(prepared.http, info, answer) as reply:
-                    while not answer.ended:
-                        within, phase = answer.limit()
-                        events = answer.receive(await reply.read(within=within, phase=phase))
-                        if events:
-                            if answer.answering:
-                                cold.ends(loaded=True)
-                            yield events
-                        if answer.error is not None:
-                            raise self._wrong(answer.error)
-                    await reply.drain(within=DRAIN)
+                within, phase = answer.limit()
+                async with self.target(info, within=within, phase=phase) as target:
+                    with await self._asked(prepared.http, target, answer) as reply:
+                        while not answer.ended:
+                            within, phase = answer.limit()
+                            events = answer.receive(await reply.read(within=within, phase=phase))
+                            if events:
+                                if answer.answering:
+                                    cold.ends(loaded=True)
+                                yield events
+                            if answer.error is not None:
+                                raise self._wrong(answer.error)
+                        await reply.drain(within=DRAIN)
                 if info.loaded is False:
                     self._catalog.forget()  # it is in memory now
         except ProviderError as error:
@@ -272,6 +275,8 @@ class ServiceProvider(LifecycleMixin):
     async def _loading(self, info: ModelInfo, answer: Answer) -> AsyncGenerator[LoadProgress]:
         """Tell of a model that is not in memory that it is loaded, and how far that is."""
         if info.loaded is not False or info.remote:
+            return
+        if info.loaded is not False:
             return
         yield _progress(info, None, answer)
         async with contextlib.aclosing(self.warmed(info)) as steps:
@@ -319,28 +324,25 @@ class ServiceProvider(LifecycleMixin):
             return self.config.deadlines
         return replace(self.config.deadlines, **request.deadlines)
 
-    @contextlib.asynccontextmanager
-    async def _ask_for(
-        self, http: HTTPRequest, info: ModelInfo, answer: Answer
-    ) -> AsyncGenerator[StreamReply]:
+    async def _asked(self, http: HTTPRequest, target: Target, answer: Answer) -> StreamReply:
+        """Send the request and return the reply that has the answer; raises what else it says."""
         within, phase = answer.limit()
-        async with self.target(info, within=within, phase=phase) as target:
-            within, phase = answer.limit()
-            answer.asked(http)
-            async with self._transport.stream(
-                target.endpoint,
-                http,
-                within=within,
-                phase=phase,
-                connect=answer.connect(local=target.endpoint.is_loopback),
-                api_key=target.api_key,
-                keep=self.keeps_connections,
-            ) as reply:
-                if reply.status != 200:  # noqa: PLR2004  the one status of an answer
-                    within, phase = answer.limit()
-                    raise self.dialect.classify(await reply.whole(within=within, phase=phase))
-                answer.accepted()
-                yield reply
+        answer.asked(http)
+        reply = await self._transport.stream(
+            target.endpoint,
+            http,
+            within=within,
+            phase=phase,
+            connect=answer.connect(local=target.endpoint.is_loopback),
+            api_key=target.api_key,
+            keep=self.keeps_connections,
+        )
+        if reply.status != 200:  # noqa: PLR2004  the one status of an answer
+            with reply:
+                within, phase = answer.limit()
+                raise self.dialect.classify(await reply.whole(within=within, phase=phase))
+        answer.accepted()
+        return reply
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn texts into vectors; many are sent in several requests.

@@ -13,9 +13,9 @@ import functools
 import importlib
 import io
 import ssl
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import Generator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
@@ -46,7 +46,7 @@ _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, er
 
 
 class StreamReply:
-    """A reply whose body is still coming."""
+    """A reply whose body is still coming; leaving it as a context manager hangs up."""
 
     def __init__(self, response: aiohttp.ClientResponse, endpoint: Endpoint) -> None:
         """Wrap what the HTTP client gave."""
@@ -55,6 +55,15 @@ class StreamReply:
         self._body = response.content
         self._limit = BodyTimer(response.content)
         self._endpoint = endpoint
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give a connection back that was read to its end and may be kept; close any other."""
+        self._limit.close()
+        self._response.release()
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -97,11 +106,6 @@ class StreamReply:
         """
         with contextlib.suppress(ProviderError):
             await self.read(within=within, phase="idle")
-
-    def close(self) -> None:
-        """Give a connection back that was read to its end and may be kept; close any other."""
-        self._limit.close()
-        self._response.release()
 
     async def _next(
         self, within: float, phase: str, *, streaming: bool = False, seconds: float | None = None
@@ -171,7 +175,7 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + within
-        async with self.stream(
+        with await self.stream(
             endpoint,
             request,
             within=within,
@@ -182,7 +186,6 @@ class Transport:
         ) as reply:
             return await reply.whole(within=end - loop.time(), phase=phase, budget=budget)
 
-    @contextlib.asynccontextmanager
     async def stream(
         self,
         endpoint: Endpoint,
@@ -193,8 +196,8 @@ class Transport:
         phase: str = "first_token",
         api_key: Secret | None = None,
         keep: bool = False,
-    ) -> AsyncGenerator[StreamReply]:
-        """Send a request, hand out the reply once its head is there, hang up when left.
+    ) -> StreamReply:
+        """Send a request and return the reply once its head is there; hang up when it is left.
 
         With `keep`, the connection of a body that was read to its end serves the next request.
         Without, it is a new one, which cannot have died unseen: what may be asked but once would
@@ -202,19 +205,17 @@ class Transport:
 
         Raises:
             NetworkError: the server could not be reached, or sent no head `within` seconds.
+            ParseError: the reply is compressed.
         """
         session = self._open(keep=keep)
         with _explained(endpoint):
             asked = self._request(session, endpoint, request, connect, api_key)
             response = await in_time(asked, within, phase, endpoint.authority)
-        reply = StreamReply(response, endpoint)
-        try:
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                msg = f"{endpoint.authority} sent a compressed reply that was not asked for."
-                raise ParseError(msg)
-            yield reply
-        finally:
-            reply.close()
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            response.close()
+            msg = f"{endpoint.authority} sent a compressed reply that was not asked for."
+            raise ParseError(msg)
+        return StreamReply(response, endpoint)
 
     async def look_up(
         self, endpoint: Endpoint, *, within: float, fresh: bool = True
