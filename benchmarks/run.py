@@ -197,6 +197,18 @@ def watching(ports: list[int], core: int, seconds: float) -> subprocess.Popen[st
         )
 
 
+def profiled(ports: list[int], core: int, calls: int) -> dict[str, float]:
+    """Share of each part of Patinox in the time of a whole chat, under a profiler."""
+    with pinned(core):
+        done = subprocess.run(
+            [peers.python("patinox"), HERE / "rooms.py", str(calls), *map(str, ports)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return json.loads(done.stdout)
+
+
 def measure(*, quick: bool) -> dict[str, Any]:
     """Do it all; the outcome is what the report is made from."""
     client, *_, server = sorted(os.sched_getaffinity(0))
@@ -215,6 +227,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     found["import"] = imports(client, 3 if quick else 9)
     found["weight"] = {name: peers.weight(name) for name in IMPORTS}
     found["watch"] = json.loads(watch.communicate()[0])
+    found["parts"] = profiled(stub.ports[:3], client, 300 if quick else 3000)
     workers = []
     for candidate in CANDIDATES:
         workers.append(Worker(candidate, stub.ports, client))
