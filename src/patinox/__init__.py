@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         InvalidRequest,
         ModelMismatch,
         ModelNotAvailable,
+        ProviderClosed,
         ProviderError,
         RateLimited,
         StructuredOutputError,
@@ -238,6 +239,7 @@ __all__ = [
     "OutputSchema",
     "ParseError",
     "Provider",
+    "ProviderClosed",
     "ProviderError",
     "PullProgress",
     "PullStream",
@@ -302,8 +304,8 @@ _HOMES = {
     "patinox.provider.embeddings": "EmbeddingMatrix",
     "patinox.provider.errors": (
         "AuthenticationError CapabilityNotSupported CloudModelRefused ConfigurationError "
-        "ContextLengthExceeded InvalidRequest ModelMismatch ModelNotAvailable ProviderError "
-        "RateLimited StructuredOutputError ToolCallInvalid"
+        "ContextLengthExceeded InvalidRequest ModelMismatch ModelNotAvailable ProviderClosed "
+        "ProviderError RateLimited StructuredOutputError ToolCallInvalid"
     ),
     "patinox.provider.factory": "create_default_provider",
     "patinox.provider.images": "Image",

@@ -72,6 +72,7 @@ from patinox import (
     OutputSchema,
     ParseError,
     Provider,
+    ProviderClosed,
     ProviderError,
     PullProgress,
     PullStream,
@@ -401,7 +402,7 @@ TREE: tuple[tuple[type[ProviderError], tuple[type[ProviderError], ...]], ...] = 
     (LocalProviderError, (ServiceError, ParseError, ResponseTooLarge, StreamInterrupted)),
     (LocalProviderError, (LocalResourcesExhausted,)),
     (ProviderError, (AuthenticationError, RateLimited, StructuredOutputError, ToolCallInvalid)),
-    (ProviderError, (ToolLoopLimit,)),
+    (ProviderError, (ProviderClosed, ToolLoopLimit)),
 )
 
 

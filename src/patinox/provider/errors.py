@@ -10,6 +10,7 @@
     |- ModelNotAvailable           the model cannot answer here
     |   |- ModelMismatch             another model than the one asked for answered
     |   `- CloudModelRefused         the model runs in the cloud and that was not allowed
+    |- ProviderClosed              it was closed, before or while it was asked: no server's fault
     |- StructuredOutputError       the answer has not the shape that was asked for; its text is kept
     `- ToolCallInvalid             the model called a tool that is not there, or called it wrongly
 
@@ -126,6 +127,10 @@ class ModelMismatch(ModelNotAvailable):
 
 class CloudModelRefused(ModelNotAvailable):
     """The model runs on somebody else's computer, and leaving this machine was not allowed."""
+
+
+class ProviderClosed(ProviderError):
+    """The provider was closed, before it was asked or meanwhile; no server is to blame."""
 
 
 class StructuredOutputError(ProviderError):

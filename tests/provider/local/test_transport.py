@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local.connections import open_session
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import (
@@ -561,6 +561,28 @@ async def test_what_is_closed_is_not_opened_again(web_server: Serve) -> None:
         with pytest.raises(ProviderError, match="closed"):
             await transport.send(at(server.url), GET, within=5, connect=5)
         assert len(server.requests) == 1
+
+
+async def test_a_reply_that_begins_while_all_is_closed_is_told_to_be_over(
+    web_server: Serve,
+) -> None:
+    begin = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await begin.wait()
+        await exchange.start(200, content_type="text/plain")
+        await exchange.hold()
+
+    async with web_server(answer) as server:
+        transport = Transport()
+        asked = asyncio.create_task(transport.stream(at(server.url), GET, within=5, connect=5))
+        while not server.requests:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+        transport.hang_up()
+        begin.set()
+        with await asked as reply, pytest.raises(ProviderClosed):
+            await reply.read(within=5, phase="idle")
+        await transport.aclose()
 
 
 async def test_a_connection_that_ended_unseen_is_not_used_again() -> None:

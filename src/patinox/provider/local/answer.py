@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from patinox.provider.assemble import Assembler
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import speed
@@ -185,9 +185,11 @@ class Answer:
             return error
         pieces = self._joined()
         text = pieces.text
+        closed = isinstance(error, ProviderClosed)
+        what = "This provider was closed" if closed else f"{self._service} stopped"
+        why = "." if closed else f": {error.message}"
         interrupted = StreamInterrupted(
-            f"{self._service} stopped in the middle of the answer, after {len(text):,} characters:"
-            f" {error.message}",
+            f"{what} in the middle of the answer, after {len(text):,} characters{why}",
             text=text,
             reasoning=pieces.reasoning,
             tool_calls=pieces.tool_calls,

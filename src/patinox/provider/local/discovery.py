@@ -149,6 +149,8 @@ class ServiceDiscovery:
                 stack.push_async_callback(known.provider.aclose)
             stack.push_async_callback(self._flight.aclose)
             stack.push_async_callback(self.watch.aclose)
+            if self._own_transport:
+                stack.callback(self._transport.hang_up)
 
     # How it is done.
 

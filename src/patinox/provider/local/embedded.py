@@ -25,7 +25,7 @@ from patinox.embedded import (
     engine_available,
     find_models,
 )
-from patinox.provider.errors import ProviderError, RateLimited
+from patinox.provider.errors import ProviderClosed, ProviderError, RateLimited
 from patinox.provider.lifecycle import LoadedModel, Operation, RunningModel
 from patinox.provider.local.config import EmbeddedConfig
 from patinox.provider.local.dialects.base import Dialect
@@ -121,6 +121,7 @@ class EmbeddedProvider(ServiceProvider):
 
     async def aclose(self) -> None:
         """Stop every engine; none is started afterwards."""
+        self.hang_up()
         await self.pool.close()
         await super().aclose()
 
@@ -283,7 +284,7 @@ def _explained(error: EngineError) -> ProviderError:
     if error.kind == "busy":
         return RateLimited(str(error))
     if error.kind == "closed":
-        return ProviderError(str(error))
+        return ProviderClosed(str(error))
     return ServiceError(str(error))
 
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ class SingleFlight(Generic[T]):
         A caller that is cancelled does not take the run from the others.
 
         Raises:
-            ProviderError: it was closed meanwhile, or belongs to another event loop; besides,
-                whatever the work raises.
+            ProviderClosed: it was closed meanwhile.
+            ProviderError: it belongs to another event loop; besides, whatever the work raises.
         """
         self._home.check()
         if self._task is None or self._task.done():
@@ -47,7 +47,8 @@ class SingleFlight(Generic[T]):
             caller = asyncio.current_task()
             if not task.cancelled() or (caller and caller.cancelling()):
                 raise
-            raise ProviderError("This provider was closed while it was being asked.") from None
+            closed = "This provider was closed while it was being asked."
+            raise ProviderClosed(closed) from None
 
     async def aclose(self) -> None:
         """Stop a run that is under way.

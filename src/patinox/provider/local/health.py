@@ -22,6 +22,7 @@ from patinox.provider.errors import (
     AuthenticationError,
     InvalidRequest,
     ModelNotAvailable,
+    ProviderClosed,
     ProviderError,
     RateLimited,
 )
@@ -50,6 +51,7 @@ _NEUTRAL = (
     ModelNotAvailable,
     AuthenticationError,
     LocalResourcesExhausted,
+    ProviderClosed,
 )
 
 Random = Callable[[], float]

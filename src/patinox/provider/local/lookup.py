@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from patinox.provider.errors import AuthenticationError, ProviderError
+from patinox.provider.errors import AuthenticationError, ProviderClosed, ProviderError
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import ServiceNotFound
+from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.health import begin_probe
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.registry import services
@@ -74,7 +75,7 @@ class ModelLookup:
         if not fresh and (found := self._found_at_hand(asked, wanted)) is not None:
             return found
         tasks: dict[asyncio.Task[ModelInfo | None], Known] = {}
-        async with asyncio.TaskGroup() as group:
+        async with side_by_side() as group:
             for known in asked:
                 tasks[group.create_task(self._find(known, wanted, fresh=fresh))] = known
             done, slow = await asyncio.wait(tasks, timeout=_PATIENCE)
@@ -119,6 +120,8 @@ class ModelLookup:
             if known.info.status.routable:
                 return await find
             return await in_time(find, limit, "listing", known.info.label)
+        except ProviderClosed:
+            raise
         except ProviderError as error:
             self._discovery.watch.failed(ticket, error)
             return None
@@ -147,6 +150,8 @@ class ModelLookup:
         async def ask(known: Known) -> Listed:
             try:
                 return await known.provider.list_models()
+            except ProviderClosed:
+                raise
             except ProviderError as error:
                 return error
 

@@ -144,7 +144,8 @@ class ServiceProvider(LifecycleMixin):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what belongs to it."""
+        """Close what belongs to it; what is under way ends with `ProviderClosed`."""
+        self.hang_up()
         await self._loads.aclose()
         await self._catalog.aclose()
         if self._own_transport:
@@ -155,6 +156,11 @@ class ServiceProvider(LifecycleMixin):
         if endpoint != self.endpoint:
             self.endpoint = endpoint
             self._catalog.forget()
+
+    def hang_up(self) -> None:
+        """End what is under way on connections of its own."""
+        if self._own_transport:
+            self._transport.hang_up()
 
     # What a service has to know.
 

@@ -13,13 +13,14 @@ import functools
 import importlib
 import io
 import ssl
+import weakref
 from collections.abc import Generator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local.endpoint import Endpoint
 from patinox.provider.local.errors import (
     LocalResourcesExhausted,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 
 MAX_REPLY = 8 * 2**20
+_CLOSED_MEANWHILE = "This provider was closed while it was being asked."
 _LONG = 2**20
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
@@ -107,6 +109,10 @@ class StreamReply:
         with contextlib.suppress(ProviderError):
             await self.read(within=within, phase="idle")
 
+    def abandon(self) -> None:
+        """Have whoever reads it told that the provider is closed."""
+        self._body.set_exception(ProviderClosed(_CLOSED_MEANWHILE))
+
     async def _next(
         self, within: float, phase: str, *, streaming: bool = False, seconds: float | None = None
     ) -> bytes:
@@ -137,21 +143,32 @@ class Transport:
         self._resolver: Names | None = None
         self._home = Home()
         self._closed = False
+        self._replies = weakref.WeakSet[StreamReply]()
 
     @staticmethod
     async def prepare() -> None:
         """Load the HTTP client, so that its time is not taken for a server's."""
         await asyncio.to_thread(importlib.import_module, _CONNECTIONS)
 
-    async def aclose(self) -> None:
-        """Close every connection; it cannot be used again.
+    def hang_up(self) -> None:
+        """Refuse what comes from now on, and end what is under way with `ProviderClosed`.
 
         Raises:
-            ProviderError: they belong to another event loop.
+            ProviderError: it belongs to another event loop.
         """
         if self._sessions:
             self._home.check()
         self._closed = True
+        for reply in tuple(self._replies):
+            reply.abandon()
+
+    async def aclose(self) -> None:
+        """Hang up and close every connection; it cannot be used again.
+
+        Raises:
+            ProviderError: they belong to another event loop.
+        """
+        self.hang_up()
         while self._sessions:
             _, session = self._sessions.popitem()
             await session.close()
@@ -208,14 +225,18 @@ class Transport:
             ParseError: the reply is compressed.
         """
         session = self._open(keep=keep)
-        with _explained(endpoint):
+        with self._unless_closed(), _explained(endpoint):
             asked = self._request(session, endpoint, request, connect, api_key)
             response = await in_time(asked, within, phase, endpoint.authority)
         if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
             msg = f"{endpoint.authority} sent a compressed reply that was not asked for."
             raise ParseError(msg)
-        return StreamReply(response, endpoint)
+        reply = StreamReply(response, endpoint)
+        self._replies.add(reply)
+        if self._closed:
+            reply.abandon()
+        return reply
 
     async def look_up(
         self, endpoint: Endpoint, *, within: float, fresh: bool = True
@@ -234,9 +255,19 @@ class Transport:
             why = error.strerror or "its name cannot be resolved"
         raise ServiceUnavailable(f"{endpoint.authority} could not be reached: {why}.", sent=False)
 
+    @contextlib.contextmanager
+    def _unless_closed(self) -> Generator[None]:
+        """Tell by its own error, whatever the HTTP client says, that this was closed meanwhile."""
+        try:
+            yield
+        except Exception as error:
+            if self._closed:
+                raise ProviderClosed(_CLOSED_MEANWHILE) from error
+            raise
+
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         if self._closed:
-            raise ProviderError("This provider is closed.", hint="Make another and enter it.")
+            raise ProviderClosed("This provider is closed.", hint="Make another and enter it.")
         self._home.check()
         if keep not in self._sessions:
             self._sessions[keep] = _connections().open_session(
