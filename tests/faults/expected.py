@@ -33,9 +33,9 @@ TABLE = """
     reset_after_request        no  U   U   U   U
     close_after_request        no  U   U   U   U
     slow_accept                ok  ok  ok  ok  ok
-    tls_on_plain               no  U   U   U   U
-    ssh_banner                 no  U   U   U   U
-    binary_garbage             no  U   U   U   U
+    tls_on_plain               no  P   P   P   P
+    ssh_banner                 no  P   P   P   P
+    binary_garbage             no  P   P   P   P
     stale_keepalive            ok  ok  ok  ok  ok
     # B HTTP
     status_500                 no  E   E   E   E
@@ -54,22 +54,22 @@ TABLE = """
     early_413                  -   -   I   I   I
     redirect_other_host        no  P   P   P   P
     redirect_loop              no  P   P   P   P
-    huge_header                no  U   U   U   U
-    many_headers               no  U   U   U   U
+    huge_header                no  P   P   P   P
+    many_headers               no  P   P   P   P
     slow_headers               no  T   T   T   T
-    informational_flood        no  U   U   U   U
+    informational_flood        no  P   P   P   P
     informational_few          ok  ok  ok  ok  ok
-    bad_status_line            no  U   U   U   U
-    bad_header_line            no  U   U   U   U
-    # Wrong HTTP is something else listening there; what breaks off after its head is an answer
-    # that was interrupted, whether it was to come in one piece or in many.
-    chunked_bad_size           no  U   U   U   U
+    bad_status_line            no  P   P   P   P
+    bad_header_line            no  P   P   P   P
+    # Wrong HTTP of a service that was known to speak it breaks its contract; what breaks off after
+    # its head is an answer that was interrupted, whether it was to come in one piece or in many.
+    chunked_bad_size           no  P   P   P   P
     chunked_endless_extension  no  P   S   S   P
     chunked_truncated          no  P   S   -   P
     length_too_long            no  P   S   -   P
-    length_too_short           -   U   U   -   U
-    conflicting_length         no  U   U   U   U
-    length_and_chunks          no  U   U   U   U
+    length_too_short           -   P   P   -   P
+    conflicting_length         no  P   P   P   P
+    length_and_chunks          no  P   P   P   P
     unsolicited_response       ok  ok  ok  -   ok
     http10_eof                 ok  ok  ok  ok  ok
     gzip_bomb                  no  P   P   P   P

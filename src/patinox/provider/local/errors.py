@@ -76,6 +76,7 @@ class ServiceUnavailable(NetworkError):
     Attributes:
         refused: the kernel said that nothing listens there, which is definite on this machine.
         sent: the request may have reached the server.
+        foreign: what listens there speaks no HTTP, or wrongly.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class ServiceUnavailable(NetworkError):
         *,
         refused: bool = False,
         sent: bool = True,
+        foreign: bool = False,
         hint: str | None = None,
         service: str | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class ServiceUnavailable(NetworkError):
         super().__init__(message, hint=hint, service=service)
         self.refused = refused
         self.sent = sent and not refused
+        self.foreign = foreign
 
 
 class ServiceNotFound(NetworkError):

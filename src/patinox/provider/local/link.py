@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from patinox.provider.local.config import ServiceConfig
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.faults import discreet, is_fault
 from patinox.provider.local.endpoint import Endpoint
-from patinox.provider.local.errors import ParseError
+from patinox.provider.local.errors import ParseError, ServiceUnavailable
 from patinox.provider.local.events import Server
 from patinox.provider.local.spec import Target
 from patinox.provider.local.transport import MAX_REPLY, Transport
@@ -91,15 +91,16 @@ class LinkMixin(ABC):
         The reply may have `budget` bytes.
         """
         target = target or Target(endpoint=self.endpoint, api_key=await self.key())
-        return await self._transport.send(
-            target.endpoint,
-            request,
-            within=self.config.deadlines.listing if within is None else within,
-            phase=phase,
-            connect=self._connect(target.endpoint),
-            api_key=target.api_key,
-            budget=budget,
-        )
+        with by_contract():
+            return await self._transport.send(
+                target.endpoint,
+                request,
+                within=self.config.deadlines.listing if within is None else within,
+                phase=phase,
+                connect=self._connect(target.endpoint),
+                api_key=target.api_key,
+                budget=budget,
+            )
 
     async def ask(self, request: HTTPRequest, kind: type[S]) -> S:
         """Send a request and decode the reply as `kind`.
@@ -150,3 +151,14 @@ class LinkMixin(ABC):
     def _connect(self, endpoint: Endpoint) -> float:
         deadlines = self.config.deadlines
         return deadlines.connect if endpoint.is_loopback else deadlines.connect_remote
+
+
+@contextlib.contextmanager
+def by_contract() -> Generator[None]:
+    """Take wrong HTTP of a service, which has proven that it speaks it, for a broken contract."""
+    try:
+        yield
+    except ServiceUnavailable as error:
+        if not error.foreign:
+            raise
+        raise ParseError(error.message, hint=error.hint) from error

@@ -22,6 +22,7 @@ from patinox.provider.lifecycle import (
 from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import ModelNotFound, ServiceTimeout, StreamInterrupted
 from patinox.provider.local.lifecycle import Refusals
+from patinox.provider.local.link import by_contract
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.transport import StreamReply
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
@@ -194,14 +195,15 @@ class OllamaLifecycle(ServiceProvider):
 
     async def _download(self, request: HTTPRequest) -> StreamReply:
         within = self.config.deadlines.first_token
-        reply = await self._transport.stream(
-            self.endpoint,
-            request,
-            within=within,
-            phase="first_token",
-            connect=self._connect(self.endpoint),
-            api_key=await self.key(),
-        )
+        with by_contract():
+            reply = await self._transport.stream(
+                self.endpoint,
+                request,
+                within=within,
+                phase="first_token",
+                connect=self._connect(self.endpoint),
+                api_key=await self.key(),
+            )
         if reply.status != 200:  # noqa: PLR2004  the one status of an answer
             with reply:
                 raise self.dialect.classify(await reply.whole(within=within, phase="idle"))

@@ -26,6 +26,7 @@ from patinox.provider.local.events import Observer, Operation
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
 from patinox.provider.local.limits import ColdStart, ColdStarts, Gate
+from patinox.provider.local.link import by_contract
 from patinox.provider.local.observers import Observers
 from patinox.provider.local.preflight import said_in, schema_in
 from patinox.provider.local.prepare import prepare
@@ -334,15 +335,16 @@ class ServiceProvider(LifecycleMixin):
         """Send the request and return the reply that has the answer; raises what else it says."""
         within, phase = answer.limit()
         answer.asked(http)
-        reply = await self._transport.stream(
-            target.endpoint,
-            http,
-            within=within,
-            phase=phase,
-            connect=answer.connect(local=target.endpoint.is_loopback),
-            api_key=target.api_key,
-            keep=self.keeps_connections,
-        )
+        with by_contract():
+            reply = await self._transport.stream(
+                target.endpoint,
+                http,
+                within=within,
+                phase=phase,
+                connect=answer.connect(local=target.endpoint.is_loopback),
+                api_key=target.api_key,
+                keep=self.keeps_connections,
+            )
         if reply.status != 200:  # noqa: PLR2004  the one status of an answer
             with reply:
                 within, phase = answer.limit()

@@ -395,7 +395,7 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
         what = error.message.partition("\n")[0].rstrip(" :")
         hint = "Write its address with https://." if what == SPEAKS_TLS else None
         msg = f"{place} does not speak HTTP as it should: {what:.64}."
-        raise ServiceUnavailable(msg, hint=hint) from error
+        raise ServiceUnavailable(msg, foreign=True, hint=hint) from error
     except (aiohttp.ClientError, OSError) as error:
         msg = f"{place} closed the connection without an answer."
         raise ServiceUnavailable(msg) from error
