@@ -647,3 +647,15 @@ async def test_a_pause_between_two_waits_is_nobodys_delay(raw_server: Serve) -> 
             assert await reply.read(within=5, phase="idle") == b"cd"
             assert await reply.read(within=5, phase="idle") == b""
     await transport.aclose()
+
+
+async def test_a_connection_from_before_a_sleep_is_not_used_again(
+    web_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport = Transport()
+    async with web_server(b"here") as server:
+        for asleep, connections in ((0.0, 1), (3.0, 1), (3600.0, 2), (3600.0, 2)):
+            monkeypatch.setattr("patinox.provider.local.connections.slept", lambda now=asleep: now)
+            await transport.send(at(server.url), GET, within=5, connect=5)
+            assert server.connections == connections
+        await transport.aclose()

@@ -29,6 +29,7 @@ class Time:
         self.now = 1000.0
         self.sleeping: list[tuple[float, int, asyncio.Future[None]]] = []
         self.slept = 0
+        self.of_the_machine = 0.0
 
     def __call__(self) -> float:
         return self.now
@@ -94,6 +95,7 @@ class World:
             wall_clock=lambda: 0.0,
             rng=random.Random(0),  # noqa: S311 - pauses
             sleep=self.time.sleep,
+            slept=lambda: self.time.of_the_machine,
         )
         info = ServiceInfo(id="o", service_type="ollama", label="O", endpoint="http://x")
         known = Known(spec=ollama.SERVICE, provider=self.service, info=info)
@@ -206,6 +208,53 @@ async def test_after_a_standstill_there_is_a_look_and_no_failure_counts(world: W
     assert world.service.surveyed == before + 1
     world.watch.ended(running, ServiceError("Silent."))
     assert (world.status(), world.info.consecutive_failures) == (ServiceStatus.AVAILABLE, 0)
+
+
+async def test_a_sleep_of_the_machine_that_the_clock_does_not_show_is_a_standstill(
+    world: World,
+) -> None:
+    await world.watch.start()
+    await world.time.passes(1)
+    running = world.watch.begin("o", limit=10)
+    before = world.service.surveyed
+    world.time.of_the_machine += 3600
+    await world.watch.fresh()
+    assert world.service.surveyed == before + 1
+    world.watch.ended(running, ServiceError("Silent."))
+    assert world.info.consecutive_failures == 0
+    await world.watch.fresh()
+    assert world.service.surveyed == before + 1
+    world.time.of_the_machine += 5  # a nap
+    await world.watch.fresh()
+    assert world.service.surveyed == before + 1
+
+
+async def test_what_fails_as_the_first_after_a_standstill_does_not_count(world: World) -> None:
+    await world.watch.start()
+    await world.time.passes(1)
+    running = world.watch.begin("o", limit=10)
+    world.time.now += 3600
+    world.watch.ended(running, ServiceError("Silent."))
+    assert (world.status(), world.info.consecutive_failures) == (ServiceStatus.AVAILABLE, 0)
+
+
+async def test_a_server_that_flaps_stays_down_for_its_pause_and_no_state_changes_meanwhile(
+    world: World,
+) -> None:
+    await world.watch.start()
+    until, opened = 0.0, 0
+    for second in range(60):
+        world.watch.in_use()
+        # It refuses and is back in turn; requests go there only while it is let through to.
+        world.service.error = REFUSED if second % 2 else None
+        if world.watch.admits(world.info):
+            world.asked(world.service.error)
+        await world.time.passes(1)
+        down = world.status() is ServiceStatus.UNAVAILABLE
+        assert down or world.time.now >= until
+        if down and world.info.breaker.opened > opened:
+            until, opened = world.info.breaker.until, world.info.breaker.opened
+    assert opened > 1
 
 
 async def test_the_monitor_too_sees_that_all_stood_still(world: World) -> None:

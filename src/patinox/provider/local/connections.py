@@ -18,6 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
 from patinox._version import __version__
+from patinox.provider.local.waiting import slept
 
 # Servers close an idle connection after 5 s (LM Studio, llama.cpp): ours must be gone before.
 KEEP_ALIVE = 4.0
@@ -51,6 +52,7 @@ class GuardedHandler(ResponseHandler):
         self._received = 0
         self._interim = 0
         self._headless = True
+        self._slept = slept()
 
     def set_response_params(self, **params: Any) -> None:  # noqa: ANN401 - the base class's own
         """Get ready for one more reply."""
@@ -58,8 +60,12 @@ class GuardedHandler(ResponseHandler):
         super().set_response_params(**params)
 
     def is_connected(self) -> bool:
-        """Whether it can serve again: nothing has come since, not even an end yet unseen."""
-        return super().is_connected() and not _readable(self.transport)
+        """Whether it can serve again: nothing has come since, not even an end yet unseen.
+
+        What is at its other end after the machine has slept, nobody knows.
+        """
+        awake = slept() - self._slept < KEEP_ALIVE
+        return awake and super().is_connected() and not _readable(self.transport)
 
     def resume_reading(self, *how: Any, **more: Any) -> None:  # noqa: ANN401 - the base class's own
         """Go on where reading was stopped: this is asked for with every chunk, and mostly idle."""

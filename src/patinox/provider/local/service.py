@@ -156,7 +156,11 @@ class ServiceProvider(LifecycleMixin):
         """Go on where its name leads now; what was kept is of the server that was there before."""
         if endpoint != self.endpoint:
             self.endpoint = endpoint
-            self._catalog.forget()
+            self.forget()
+
+    def forget(self) -> None:
+        """Ask the server for its models the next time, however young its list is."""
+        self._catalog.forget()
 
     def hang_up(self) -> None:
         """End what is under way on connections of its own."""

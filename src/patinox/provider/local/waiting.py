@@ -1,9 +1,10 @@
-"""How long something may take: one wait, and all the waits for a body."""
+"""How long something may take: one wait, all the waits for a body, and the sleep of the machine."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Tells how many seconds are left, and of which limit.
 Limit = Callable[[], tuple[float, str]]
+
+
+# Goes on while the machine sleeps, where the clock of the loop stands still: on Linux and macOS.
+_SLEEPLESS = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC_RAW", None))
+
+
+def slept() -> float:
+    """Tell how many seconds the machine has slept, from some point on, unseen by the loop."""
+    return 0.0 if _SLEEPLESS is None else time.clock_gettime(_SLEEPLESS) - time.monotonic()
 
 
 class Late(Exception):
@@ -31,11 +41,13 @@ class BodyTimer:
         self._loop = asyncio.get_running_loop()
         self._body = body
         self._due = math.inf
+        self._before = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
         """Begin a wait of so many seconds."""
         self._due = self._loop.time() + seconds
+        self._before = self._body.total_bytes
         if self._timer is None or self._timer.when() > self._due:
             self.close()
             self._timer = self._loop.call_at(self._due, self._look)
@@ -52,6 +64,8 @@ class BodyTimer:
 
     def _look(self) -> None:
         self._timer = None
+        if self._body.total_bytes > self._before:
+            return  # it came just now, and whoever waits is about to wake
         if self._due <= self._loop.time():
             self._body.set_exception(Late())
         elif self._due < math.inf:

@@ -35,6 +35,7 @@ from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.spec import ServiceSpec
 from patinox.provider.local.tally import tally
 from patinox.provider.local.types import ServiceInfo, ServiceStatus
+from patinox.provider.local.waiting import slept
 
 # The shortest pause between two rounds of probes, and the least time for one of them, in seconds.
 LEAST = 0.05
@@ -92,17 +93,19 @@ class Watch:
         wall_clock: Clock = time.time,  # noqa: TID251  a date for people, never a duration
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        slept: Clock = slept,
         observers: Observers = NOBODY,
     ) -> None:
         """Make it without any I/O.
 
         Args:
             config: how services are watched.
-            prove: asks a service who it is before it is shown a key; raises if it is another.
+            prove: asks a service who it is, where that matters; raises if it is another.
             clock: monotonic seconds.
             wall_clock: Unix seconds, for dates that people see.
             rng: randomness of the pauses between probes.
             sleep: waits for so many seconds.
+            slept: seconds that the machine slept, unseen by `clock`.
             observers: who is told of probes and changes.
 
         """
@@ -115,6 +118,8 @@ class Watch:
         self._wall = wall_clock
         self._random = rng or random.Random()  # noqa: S311  pauses, not secrets
         self._sleep = sleep
+        self._slept = slept
+        self._slept_before = slept()
         self._observers = observers
         self._told = dict[str, ServiceInfo]()
         self._monitor: asyncio.Task[None] | None = None
@@ -133,14 +138,10 @@ class Watch:
 
     async def fresh(self) -> None:
         """Before a use: after a pause look at those that are due, once for all who wait."""
-        now = self._clock()
-        idle = now - self._used_at > UNUSED
+        idle = self._stood_still() or self._clock() - self._used_at > UNUSED
         self.in_use()
         if self._monitor is None:
             return
-        if self._wakes_at is not None and now - self._wakes_at > ASLEEP:
-            self._slept(now)
-            idle = True
         if idle or self._refresh.running:
             await self._refresh.run()
 
@@ -240,17 +241,25 @@ class Watch:
             pause = max(LEAST, min(upcoming, default=self._config.interval))
             self._wakes_at = now + pause
             await self._sleep(pause)
-            now = self._clock()
-            if now - self._wakes_at > ASLEEP:
-                self._slept(now)
+            self._stood_still()
             self._wakes_at = None
             await self.check_due()
 
-    def _slept(self, now: float) -> None:
-        """Start anew after a standstill: what then comes in late says nothing of the services."""
+    def _stood_still(self) -> bool:
+        """Start anew if the machine slept, or this loop stood still, and tell whether that was so.
+
+        What then comes in late says nothing of the services, and what was kept is old.
+        """
+        now, before = self._clock(), self._slept_before
+        self._slept_before = self._slept()
+        late = self._wakes_at is not None and now - self._wakes_at > ASLEEP
+        if not late and self._slept_before - before <= ASLEEP:
+            return False
         self._wakes_at = None
         for known in tuple(self.known.values()):
+            known.provider.forget()
             self._take(health.seen_asleep(known.info, now=now))
+        return True
 
     # What is seen.
 
@@ -294,6 +303,8 @@ class Watch:
 
     def ended(self, ticket: health.Ticket, error: ProviderError | None) -> None:
         """Note the end of a request: `None` went well."""
+        if error is not None:
+            self._stood_still()  # then it is no failure that its limit is over
         known = self.known[ticket.service]
         now, rules = self._clock(), self._rules(known)
         self._take(health.seen_request(known.info, ticket, rules, error, now=now))
