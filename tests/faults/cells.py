@@ -18,6 +18,8 @@ SHORT = 0.8
 SLACK = 0.5
 TICK = 0.02
 SECONDS_TO_HANG_UP = 10.0  # on a busy machine
+# Models in a long list, each there twice: in capital letters and in small ones.
+MANY = 20_000
 GENERATIONS = ("chat", "stream", "embed")
 # The text that some faults put in place of each piece of the answer.
 ITS = {"split_characters": "Zürich → 東京 🙂", "unicode_separators": "a\u2028\u2029\x85b"}
@@ -166,6 +168,7 @@ class Cell:
             "is": lambda: bool(value) and not set(value) & set(good),
             "few": lambda: len(value) == len(good) - 1 and set(value) < set(good),
             "all": lambda: set(good) <= set(value),
+            "one": lambda: len(value) == len({name.casefold() for name in value}) == MANY // 2,
             "new": lambda: len(value) == len(good) and not set(value) & set(good),
             "its": lambda: bool(value) and not value.replace(ITS[self.fault.name], ""),
         }

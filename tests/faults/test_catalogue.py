@@ -18,7 +18,8 @@ ROWS = {
     12: f"{LOCAL}/test_discovery.py::"
     "test_two_servers_of_a_kind_on_two_loopback_addresses_are_two_services",
     13: f"{LOCAL}/test_endpoint.py::test_the_table_of_forms_holds",
-    14: f"{LOCAL}/test_transport.py::test_a_name_that_is_not_resolved_in_time",
+    14: f"{LOCAL}/test_names.py::"
+    "test_the_search_for_a_name_is_a_part_of_the_time_for_the_connection",
     17: f"{LOCAL}/test_transport.py::test_a_process_without_descriptors_blames_no_server",
     20: f"{LOCAL}/test_watch.py::test_after_a_standstill_there_is_a_look_and_no_failure_counts",
     70: f"{LOCAL}/dialects/test_base.py::test_arguments_come_as_text_or_as_an_object",

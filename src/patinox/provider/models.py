@@ -77,7 +77,7 @@ class ModelId(msgspec.Struct, frozen=True, order=True):
         return self.name if self.provider_hint is None else f"{self.provider_hint}::{self.name}"
 
 
-class ModelCapabilities(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCapabilities(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a model can do; `None` where nobody told.
 
     Attributes:
@@ -113,7 +113,7 @@ class ModelCapabilities(msgspec.Struct, frozen=True, kw_only=True):
         return self.sources.get(field, Source.UNKNOWN)
 
 
-class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One model on one service.
 
     Attributes:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from patinox.provider.errors import ProviderError
-from patinox.provider.local.catalog import Catalog, Names
+from patinox.provider.local.catalog import Catalog, Names, distinct
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.types import ModelInfo
 
@@ -155,6 +155,11 @@ async def test_a_list_that_was_on_its_way_while_something_changed_does_not_count
         server.release.set()
     assert asked.result() == ["m2"]
     assert await names(kept) == ["m2"]
+
+
+async def test_what_is_listed_twice_is_there_once_and_the_first_is_kept() -> None:
+    listed = ["B", "a", "b", "A", "c"]
+    assert await distinct(listed, str.casefold) == ["B", "a", "c"]
 
 
 def test_an_exact_name_goes_before_one_that_means_the_same() -> None:

@@ -173,6 +173,37 @@ async def test_what_does_not_change_is_asked_for_once() -> None:
         assert third["qwen3:4b"].capabilities.supports_thinking is False
 
 
+async def test_after_an_upgrade_it_is_asked_anew_what_its_models_can() -> None:
+    async with (
+        OllamaEmulator(version="0.33.0") as server,
+        OllamaProvider(server.url, OllamaConfig(cache_ttl=0.0)) as ollama,
+    ):
+        await ollama.list_models()
+        server.version = "0.34.0"
+        await ollama.list_models()
+        assert len(sent(server, "/api/show")) == 10
+        await ollama.list_models()
+        assert len(sent(server, "/api/show")) == 10
+
+        async def refuses(exchange: Exchange) -> bool:
+            if exchange.path == "/api/version":
+                await exchange.reply(500)
+            return exchange.path == "/api/version"
+
+        server.faults.append(refuses)  # what is no version is no upgrade
+        await ollama.list_models()
+        assert len(sent(server, "/api/show")) == 10
+
+
+async def test_of_very_many_models_it_is_not_asked_what_each_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("patinox.provider.local.ollama._MOST_SHOWN", 2)
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        assert len(await ollama.list_models()) == 5
+        assert len(sent(server, "/api/show")) == 2
+
+
 # Names.
 
 

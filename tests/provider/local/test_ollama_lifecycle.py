@@ -38,7 +38,7 @@ def sent(server: EmulatedServer, path: str) -> list[Any]:
 
 def orders(server: EmulatedServer) -> list[str]:
     """What was sent that changes something."""
-    asked = {"/api/show", "/api/tags", "/api/ps"}
+    asked = {"/api/show", "/api/tags", "/api/ps", "/api/version"}
     return [seen.path for seen in server.requests if seen.path not in asked]
 
 

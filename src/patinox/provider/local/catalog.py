@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import TypeVar
 
 from patinox.provider.local.flight import SingleFlight
+from patinox.provider.local.waiting import of_each
 from patinox.provider.types import ModelInfo
 
+T = TypeVar("T")
 Fetch = Callable[[], Awaitable[list[ModelInfo]]]
 Clock = Callable[[], float]
 
@@ -55,6 +58,14 @@ class Catalog:
         changes = self._changes
         self._models = tuple(await self._fetch())
         self._fetched_at = self._clock() if changes == self._changes else None
+
+
+async def distinct(items: Sequence[T], key: Callable[[T], Hashable]) -> list[T]:
+    """Leave out what was there before, by its `key`."""
+    seen: dict[Hashable, T] = {}
+    for item, known in zip(items, await of_each(items, key), strict=True):
+        seen.setdefault(known, item)
+    return list(seen.values())
 
 
 class Names:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from patinox.provider.errors import CloudModelRefused
-from patinox.provider.local.catalog import Catalog, Names
+from patinox.provider.local.catalog import Catalog, Names, distinct
 from patinox.provider.local.link import LinkMixin
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.spec import Survey
@@ -23,6 +23,21 @@ class FindingMixin(LinkMixin):
     @abstractmethod
     async def fetch_models(self) -> list[ModelInfo]:
         """Ask the server for its models; raises `ProviderError`."""
+
+    async def fetch_distinct(self) -> list[ModelInfo]:
+        """Ask for its models, and leave out what it lists twice; raises `ProviderError`.
+
+        Of another size, digest or quantization it is another model, whatever it is called.
+        """
+        return await distinct(
+            await self.fetch_models(),
+            lambda info: (
+                self.normalize(info.id),
+                info.digest,
+                info.size_bytes,
+                info.quantization,
+            ),
+        )
 
     def normalize(self, name: str) -> str:
         """Bring a model's name into the form in which two names of one model are equal."""

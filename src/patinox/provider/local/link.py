@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from patinox.provider.local.errors import ParseError, ServiceUnavailable
 from patinox.provider.local.events import Server
 from patinox.provider.local.spec import Target
 from patinox.provider.local.transport import MAX_REPLY, Transport
-from patinox.provider.local.waiting import in_time
+from patinox.provider.local.waiting import MANY, MUCH, in_time, off_loop
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_entries, decode_leniently
 from patinox.provider.secret import Secret
@@ -59,21 +60,23 @@ class LinkMixin(ABC):
             await self.vouch()
         return self.config.api_key
 
-    @contextlib.asynccontextmanager
-    async def target(
+    def target(
         self,
         info: ModelInfo,  # noqa: ARG002  for subclasses
         *,
         within: float | None = None,
         phase: str = "first_token",
-    ) -> AsyncGenerator[Target]:
+    ) -> AbstractAsyncContextManager[Target]:
         """Give the address that answers for this model, as long as it is needed.
 
         Where it has to be waited for, that takes `within` seconds at most: that limit's `phase`.
         """
-        if not self.config.api_key:
-            yield Target(endpoint=self.endpoint)
-            return
+        if self.config.api_key:
+            return self._keyed(within, phase)
+        return contextlib.nullcontext(Target(endpoint=self.endpoint))
+
+    @contextlib.asynccontextmanager
+    async def _keyed(self, within: float | None, phase: str) -> AsyncGenerator[Target]:
         key = await in_time(self.key(), within, phase, self.label)
         yield Target(endpoint=self.endpoint, api_key=key)
 
@@ -110,13 +113,17 @@ class LinkMixin(ABC):
         """
         what = self._reply_to(request)
         reply = await self.send(request)
-        try:
+
+        def read() -> S:
             return self.read(reply, lambda good: decode_leniently(good.body, kind, what=what))
+
+        try:
+            return await off_loop(read, much=len(reply.body) > MUCH)
         except ProviderError as error:
             self.make_discreet(error)
             raise
 
-    def entries(
+    async def entries(
         self, request: HTTPRequest, items: Sequence[msgspec.Raw], kind: type[S], *, at: str
     ) -> list[S]:
         """Decode the good ones of the entries that came for `request`, at the path `at`.
@@ -124,7 +131,10 @@ class LinkMixin(ABC):
         Raises:
             ParseError: all of them are bad.
         """
-        good = decode_entries(items, kind, what=self._reply_to(request), at=at)
+        what = self._reply_to(request)
+        good = await off_loop(
+            lambda: decode_entries(items, kind, what=what, at=at), much=len(items) > MANY
+        )
         self.skipped_entries += len(items) - len(good)
         return good
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -23,6 +24,7 @@ from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.llamacpp_lifecycle import LlamaCppLifecycle, Meta, Model
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
+from patinox.provider.local.waiting import of_each
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import Count, decode_leniently
 from patinox.provider.types import ModelInfo, Source
@@ -75,9 +77,9 @@ class LlamaCppProvider(LlamaCppLifecycle):
         models, props = asked.result(), described.result()
         self._router, self._sleeping = props.role == "router", props.is_sleeping
         if self._router:
-            return [self._routed(model) for model in models]
+            return await of_each(models, self._routed)
         embeds = None if props.is_sleeping else await self._embeds()
-        return [self._single(model, props, embeds=embeds) for model in models]
+        return await of_each(models, partial(self._single, props=props, embeds=embeds))
 
     async def _embeds(self) -> bool | None:
         """Ask for vectors of nothing: refused for the empty text, or for lacking the switch."""

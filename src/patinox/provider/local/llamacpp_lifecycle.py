@@ -100,7 +100,7 @@ class Architecture(msgspec.Struct):
     output_modalities: list[str] = []
 
 
-class Model(msgspec.Struct):
+class Model(msgspec.Struct, gc=False):
     """An entry of `/v1/models`."""
 
     id: Name
@@ -137,7 +137,7 @@ class LlamaCppLifecycle(ServiceProvider):
     async def told_models(self) -> list[Model]:
         """Ask what there is."""
         told = await self.ask(MODELS, Models)
-        return self.entries(MODELS, told.data, Model, at="$.data")
+        return await self.entries(MODELS, told.data, Model, at="$.data")
 
     async def load_model(
         self,

@@ -28,6 +28,7 @@ from patinox.provider.local.lmstudio_lifecycle import (
 )
 from patinox.provider.local.spec import Identity, ServiceSpec
 from patinox.provider.local.types import ServiceStatus
+from patinox.provider.local.waiting import of_each
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import Count, Name, decode_json
 from patinox.provider.types import ModelInfo, Source
@@ -47,7 +48,7 @@ _OTHERS = ("library", "llamacpp", "llama-swap", "koboldcpp", "vllm")
 _INSTANCE = re.compile(r":[0-9]+$")
 
 
-class _OldModel(msgspec.Struct):
+class _OldModel(msgspec.Struct, gc=False):
     """An entry of `/api/v0/models`, LM Studio 0.3.6 and later."""
 
     id: Name
@@ -124,10 +125,10 @@ class LMStudioProvider(LMStudioLifecycle):
         return _bare(answered) in names
 
     async def _native(self) -> list[ModelInfo]:
-        return [self._from_native(model) for model in await self.native_models()]
+        return await of_each(await self.native_models(), self._from_native)
 
     async def _old(self) -> list[ModelInfo]:
-        return [self._from_old(model) for model in await self._data(_OLD)]
+        return await of_each(await self._data(_OLD), self._from_old)
 
     async def _compatible(self) -> list[ModelInfo]:
         models = await self._data(_COMPATIBLE)
@@ -136,18 +137,15 @@ class LMStudioProvider(LMStudioLifecycle):
         if whose is not None:
             msg = f"{self.endpoint} is not {self.label} any more: its models belong to {whose!r}."
             raise ParseError(msg)
-        return [
-            ModelInfo(
-                id=model.id,
-                service=self.id,
-                capabilities=capabilities(model.id, {}, source=Source.SERVER),
-            )
-            for model in models
-        ]
+        return await of_each(models, self._from_compatible)
+
+    def _from_compatible(self, model: _OldModel) -> ModelInfo:
+        told = capabilities(model.id, {}, source=Source.SERVER)
+        return ModelInfo(id=model.id, service=self.id, capabilities=told)
 
     async def _data(self, request: HTTPRequest) -> list[_OldModel]:
         listed = await self.ask(request, _OldList)
-        return self.entries(request, listed.data, _OldModel, at="$.data")
+        return await self.entries(request, listed.data, _OldModel, at="$.data")
 
     def _from_native(self, model: NativeModel) -> ModelInfo:
         instances = model.loaded_instances or []

@@ -107,7 +107,7 @@ class Abilities(msgspec.Struct):
     reasoning: dict[str, Any] | None = None
 
 
-class NativeModel(msgspec.Struct):
+class NativeModel(msgspec.Struct, gc=False):
     """An entry of `/api/v1/models`, LM Studio 0.4 and later."""
 
     key: Name
@@ -169,7 +169,7 @@ class LMStudioLifecycle(ServiceProvider):
     async def native_models(self) -> list[NativeModel]:
         """List what is on the disk, and of each what is in memory."""
         listed = await self.ask(_MODELS, NativeList)
-        return self.entries(_MODELS, listed.models, NativeModel, at="$.models")
+        return await self.entries(_MODELS, listed.models, NativeModel, at="$.models")
 
     async def running_models(self) -> list[RunningModel]:
         """List every copy in memory; its memory is not told."""

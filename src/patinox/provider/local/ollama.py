@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec.structs import replace
 
-from patinox.provider.errors import CapabilityNotSupported, InvalidRequest
+from patinox.provider.errors import CapabilityNotSupported, InvalidRequest, ProviderError
+from patinox.provider.local.catalog import distinct
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.ollama_reply import unix_time
@@ -28,6 +29,7 @@ from patinox.provider.local.ollama_lifecycle import (
     named_cloud,
 )
 from patinox.provider.local.spec import Identity, ServiceSpec, Survey
+from patinox.provider.local.waiting import of_each
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import Count, Name, decode_json, decode_leniently
 from patinox.provider.types import (
@@ -43,10 +45,12 @@ _TAGS = HTTPRequest(path="/api/tags")
 _DEFAULT_HOST = "registry.ollama.ai/"
 _DEFAULT_NAMESPACE = "library/"
 _AT_ONCE = 8
+# Of so many models it is asked what they can do; the newest come first.
+_MOST_SHOWN = 256
 _MOST = 2**63
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     format: str | None = None
     family: str | None = None
     parameter_size: str | None = None
@@ -54,7 +58,7 @@ class _Details(msgspec.Struct):
     context_length: Count | None = None
 
 
-class _Tag(msgspec.Struct):
+class _Tag(msgspec.Struct, gc=False):
     name: Name
     digest: str = ""
     size: Count | None = None
@@ -100,6 +104,7 @@ class OllamaProvider(OllamaLifecycle):
     keeps_connections: ClassVar[bool] = True
 
     _shown: Mapping[tuple[str, str], _Show] = {}
+    _version: str | None = None
 
     async def resumed(self, request: Prompt, model: ModelId, text: str) -> Prompt:
         """Return the request that goes on where `text` ends, if the model's template allows that.
@@ -138,19 +143,28 @@ class OllamaProvider(OllamaLifecycle):
 
     async def fetch_models(self) -> list[ModelInfo]:
         """Ask for names, state, and what each model can do."""
-        tags, running = await self._listed()
+        async with side_by_side() as group:
+            listed = group.create_task(self._listed())
+            version = group.create_task(self._told_version())
+        tags, running = listed.result()
+        if version.result() != self._version:
+            self._version, self._shown = version.result(), {}
         gate = asyncio.Semaphore(_AT_ONCE)
         async with side_by_side() as group:
-            tasks = [group.create_task(self._show(tag, gate)) for tag in tags]
+            tasks = [group.create_task(self._show(tag, gate)) for tag in tags[:_MOST_SHOWN]]
         shown = [task.result() for task in tasks]
-        # What /api/show says does not change as long as the digest does not.
+        shown += [None] * (len(tags) - len(shown))
+        # What /api/show says does not change as long as the digest and the server do not.
         self._shown = {
             (tag.name, tag.digest): show for tag, show in zip(tags, shown, strict=True) if show
         }
-        return [
-            self._info(tag, show, self.resident_among(running, tag.name, tag.digest))
-            for tag, show in zip(tags, shown, strict=True)
-        ]
+        resident = self.resident_among(running)
+
+        def info(told: tuple[_Tag, _Show | None]) -> ModelInfo:
+            tag, show = told
+            return self._info(tag, show, resident(tag.name, tag.digest))
+
+        return await of_each(list(zip(tags, shown, strict=True)), info)
 
     def normalize(self, name: str) -> str:
         """Write a name in full but for the default host and namespace."""
@@ -172,12 +186,18 @@ class OllamaProvider(OllamaLifecycle):
 
     async def _listed(self) -> tuple[list[_Tag], list[Running]]:
         async with side_by_side() as group:
-            tags = group.create_task(self.ask(_TAGS, Listed))
+            listed = group.create_task(self.ask(_TAGS, Listed))
             running = group.create_task(self.in_memory())
-        return (
-            self.entries(_TAGS, tags.result().models or (), _Tag, at="$.models"),
-            running.result(),
-        )
+        told = await self.entries(_TAGS, listed.result().models or (), _Tag, at="$.models")
+        tags = await distinct(told, lambda tag: (self.normalize(tag.name), tag.digest))
+        return tags, running.result()
+
+    async def _told_version(self) -> str | None:
+        """Ask for the version; a server that does not tell it is taken for the one it was."""
+        try:
+            return (await self.ask(HTTPRequest(path="/api/version"), _Version)).version
+        except ProviderError:
+            return self._version
 
     async def _show(self, tag: _Tag, gate: asyncio.Semaphore) -> _Show | None:
         """Ask what a model can do; one that cannot be shown must not hide the others."""

@@ -6,7 +6,7 @@ API: https://github.com/ollama/ollama/blob/main/docs/api.md
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -92,7 +92,7 @@ class OllamaLifecycle(ServiceProvider):
     async def in_memory(self) -> list[Running]:
         """Ask what is in memory."""
         told = await self.ask(PS, Listed)
-        return self.entries(PS, told.models or (), Running, at="$.models")
+        return await self.entries(PS, told.models or (), Running, at="$.models")
 
     async def resident(self, info: ModelInfo) -> LoadedModel | None:
         """Find the model in `/api/ps`; one that somebody else has loaded just now is waited for."""
@@ -105,16 +105,18 @@ class OllamaLifecycle(ServiceProvider):
         return None
 
     async def _listed_as(self, info: ModelInfo) -> Running | None:
-        return self.resident_among(await self.in_memory(), info.id, info.digest)
+        return self.resident_among(await self.in_memory())(info.id, info.digest)
 
     def resident_among(
-        self, items: Sequence[Running], name: str, digest: str | None
-    ) -> Running | None:
-        """Find a model in memory: a copy of another is there under the name that loaded it."""
-        wanted = self.normalize(name)
-        named = (item for item in items if self.normalize(item.name) == wanted)
-        copied = (item for item in items if digest and item.digest == digest)
-        return next(named, None) or next(copied, None)
+        self, items: Sequence[Running]
+    ) -> Callable[[str, str | None], Running | None]:
+        """Return what finds a model in memory by its name and digest.
+
+        A copy of another is there under the name that loaded it.
+        """
+        named = {self.normalize(item.name): item for item in items[::-1]}
+        copied = {item.digest: item for item in items[::-1] if item.digest}
+        return lambda name, digest: named.get(self.normalize(name)) or copied.get(digest or "")
 
     async def load_model(
         self, info: ModelInfo, context_length: int | None, keep_alive: float | None

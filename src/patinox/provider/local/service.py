@@ -118,7 +118,7 @@ class ServiceProvider(LifecycleMixin):
         self._own_transport = transport is None
         self._transport = transport or Transport()
         self._clock = clock
-        self._catalog = Catalog(self.fetch_models, ttl=self.config.cache_ttl, clock=clock)
+        self._catalog = Catalog(self.fetch_distinct, ttl=self.config.cache_ttl, clock=clock)
         self.gate = Gate(self.config.max_in_flight, longest=self.config.max_waiting)
         self.cold = ColdStarts()
 

@@ -1,11 +1,11 @@
-"""How long something may take: one wait, all the waits for a body, and the sleep of the machine."""
+"""How long something may take: a wait, all the waits for a body, sleep, and work of our own."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from patinox.provider.local.errors import ServiceTimeout
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
+S = TypeVar("S")
+# What is more than so many bytes, or entries of a list, is worked on in a thread.
+MUCH = 2**18
+MANY = 500
 # Tells how many seconds are left, and of which limit.
 Limit = Callable[[], tuple[float, str]]
 
@@ -88,6 +92,16 @@ async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: 
         if not limit.expired():
             raise
         raise late(place, phase, seconds) from None
+
+
+async def off_loop(work: Callable[[], T], *, much: bool) -> T:
+    """Do what is `much` in a thread, so that the loop goes on meanwhile, and anything else here."""
+    return await asyncio.to_thread(work) if much else work()
+
+
+async def of_each(items: Sequence[S], make: Callable[[S], T]) -> list[T]:
+    """Make something of each item, of many in a thread."""
+    return await off_loop(lambda: [make(item) for item in items], much=len(items) > MANY)
 
 
 def late(place: str, phase: str, seconds: float) -> ServiceTimeout:

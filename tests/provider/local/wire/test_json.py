@@ -264,5 +264,5 @@ def test_a_list_of_bad_entries_only_is_told_with_the_path_of_the_first(
 
 
 def test_a_list_that_is_too_long_is_refused_before_it_is_read() -> None:
-    with pytest.raises(ResponseTooLarge, match="10,000 entries"):
+    with pytest.raises(ResponseTooLarge, match="20,000 entries"):
         entries(*[b"{}"] * (MAX_ENTRIES + 1))

@@ -17,7 +17,7 @@ from patinox.provider.local.errors import ParseError, ResponseTooLarge
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
-MAX_ENTRIES = 10_000
+MAX_ENTRIES = 20_000
 # A name of a model that can be one, and a number that can be counted or is bytes or seconds.
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -28,7 +28,8 @@ _CUT_OFF = "truncated"
 # A text, so that what stands in it is passed over. One that does not end goes on to the end of all,
 # and nothing is tried twice: of a hostile reply, each byte is looked at once.
 _TEXT = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
-_BRACKETS = re.compile(_TEXT + rb"|[\[{\]}]", re.DOTALL)
+# Not too much at once, since nothing else runs meanwhile.
+_BRACKETS = re.compile(rb'(?:[^"\[{\]}]++|' + _TEXT + rb"){0,64}+([\[{\]}]?)", re.DOTALL)
 _NO_NUMBERS = re.compile(_TEXT + rb"|-?Infinity|NaN", re.DOTALL)
 
 
@@ -70,7 +71,7 @@ def check_nesting(data: bytes | msgspec.Raw, *, what: str) -> None:
         return
     depth = 0
     for found in _BRACKETS.finditer(data):
-        depth += _STEPS.get(found[0], 0)
+        depth += _STEPS.get(found[1], 0)
         if depth > MAX_NESTING:
             msg = f"{what} is not what the contract says: nested deeper than {MAX_NESTING} levels."
             raise ParseError(msg)
