@@ -1,9 +1,10 @@
-"""Test your own code without a model: `python examples/testing_your_code.py`, or `pytest` on it.
+"""Test your own code without a model: `python examples/testing_your_code.py`. It needs `pytest`.
 
 The fixtures come with Patinox. Each starts an emulated server on a free port: it speaks the real
 one's HTTP API and runs no model. Unless told otherwise it repeats what the user said.
 """
 
+import os
 import subprocess
 import sys
 
@@ -64,4 +65,6 @@ def test_two_servers_at_once(
 
 
 if __name__ == "__main__":
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "--quiet", __file__]))
+    # The settings of a project around it are not for it.
+    pytest_alone = [sys.executable, "-m", "pytest", "--quiet", "-c", os.devnull]
+    sys.exit(subprocess.call([*pytest_alone, __file__]))

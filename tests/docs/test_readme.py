@@ -132,7 +132,7 @@ def test_the_tests_in_the_guide_pass(tmp_path: Path, fixture_plugin: list[str]) 
     (tmp_path / "test_mine.py").write_text(source, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", *fixture_plugin]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_guide_draws_the_tree_of_errors_as_it_is() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
 from patinox.provider.local.sync import SyncCompletionStream, SyncLocalProvider, SyncPullStream
 from patinox.provider.types import CompletionRequest, EmbeddingRequest
-from patinox.testing import OllamaEmulator
+from patinox.testing import Exchange, OllamaEmulator
 
 ConfigFor = Callable[..., LocalProviderConfig]
 CHAT = CompletionRequest("llama3.2:3b", ["One two three."])
@@ -152,10 +153,59 @@ def test_leaving_a_stream_early_hangs_up(slow: OllamaEmulator, config_for: Confi
                 if event.text:
                     break
         assert stream.text == "You"
-        end = time.monotonic() + 1
-        while not slow.client_gone and time.monotonic() < end:
-            time.sleep(0.001)
-        assert slow.client_gone == 1
+        until(lambda: slow.client_gone == 1)
+
+
+def complete(local: SyncLocalProvider) -> None:
+    local.complete(CHAT)
+
+
+def collect(local: SyncLocalProvider) -> None:
+    with local.stream_completion(CHAT) as stream:
+        stream.collect()
+
+
+def iterate(local: SyncLocalProvider) -> None:
+    with local.stream_completion(CHAT) as stream:
+        list(stream)
+
+
+def pull(local: SyncLocalProvider) -> None:
+    with local.pull("all-minilm") as download:
+        list(download)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to a thread there")
+@pytest.mark.parametrize("wait", [complete, collect, iterate, pull])
+def test_who_is_interrupted_while_it_waits_has_hung_up(
+    wait: Callable[[SyncLocalProvider], None],
+    blocking_ollama: OllamaEmulator,
+    config_for: ConfigFor,
+) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    async def interrupt(exchange: Exchange) -> bool:
+        if exchange.path in {"/api/chat", "/api/pull"}:
+            signal.pthread_kill(main, signal.SIGINT)
+            await exchange.hold()
+        return False
+
+    blocking_ollama.faults.append(interrupt)
+    with SyncLocalProvider(config_for(blocking_ollama)) as local:
+        with pytest.raises(KeyboardInterrupt):
+            wait(local)
+        assert local.occupancy()["ollama"].in_flight == 0
+        until(lambda: blocking_ollama.client_gone == 1)
+        blocking_ollama.faults.clear()
+        assert local.complete(CHAT).text == "You said: One two three."
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def test_two_providers_share_a_thread_and_the_last_stops_it(

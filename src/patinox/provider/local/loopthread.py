@@ -17,6 +17,9 @@ from typing import Self, TypeVar, TypeVarTuple
 import anyio
 from anyio.from_thread import BlockingPortal
 
+# How long, in seconds, a call that was interrupted may take to hang up.
+LEAVING = 2.0
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -64,8 +67,22 @@ class LoopThread:
                 self._thread.join()
 
     def call(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
-        """Wait for a call in the thread."""
-        return self._here.call(function, *arguments)
+        """Wait for a call in the thread; if that is interrupted (Ctrl-C), the call ends first."""
+        ended = threading.Event()
+
+        async def work() -> T:
+            try:
+                return await function(*arguments)
+            finally:
+                ended.set()
+
+        future = self._here.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            if future.cancel():
+                ended.wait(LEAVING)
+            raise
 
     def wrap(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
         """Enter and leave in one task of the thread."""
