@@ -164,7 +164,7 @@ async def test_the_calls_of_a_piece_are_few(
 
 
 @pytest.mark.parametrize(
-    ("decoder", "piece"), [(OllamaDecoder(), LINE), (OpenAIDecoder(), EVENT)], ids=MODELS
+    ("decoder", "piece"), [(OllamaDecoder(plain=False), LINE), (OpenAIDecoder(), EVENT)], ids=MODELS
 )
 def test_a_piece_is_two_objects_its_event_and_its_text(decoder: ChatDecoder, piece: bytes) -> None:
     events: list[StreamEvent] = []
@@ -237,7 +237,9 @@ def test_vectors_in_base64_become_no_number_each() -> None:
     body = msgspec.json.encode({"data": entries, "model": "m"})
     tracemalloc.start()
     try:
-        response = parse_vectors(HTTPReply(status=200, headers={}, body=body), count=32)
+        response = parse_vectors(
+            HTTPReply(status=200, headers={}, body=body), count=32, counted=True
+        )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -363,11 +363,12 @@ def test_a_closed_port_is_all_that_a_probe_can_disprove_alone() -> None:
     refused = asked(opened_by_requests(), REFUSED, now=101)
     assert not refused.breaker.by_requests
     assert probed(refused, now=102).status is UP
-    remote = NEW
-    for _ in range(3):
-        remote = asked(remote, UNREACHED, rules=THERE)
-    assert remote.status is DOWN
-    assert probed(remote, now=101).status is UP
+    for error in (UNREACHED, REFUSED):
+        remote = NEW
+        for _ in range(3):
+            remote = asked(remote, error, rules=THERE)
+        assert remote.status is DOWN
+        assert probed(remote, now=101).status is UP
 
 
 def test_one_request_that_failed_is_forgiven_after_its_pause_but_not_forgotten() -> None:

@@ -1,6 +1,8 @@
 """How many run at once, who waits, and that no place is ever lost."""
 
 import asyncio
+import gc
+import weakref
 from contextlib import ExitStack
 
 import pytest
@@ -137,6 +139,16 @@ async def test_an_error_inside_gives_the_place_back() -> None:
     with pytest.raises(LookupError), gate.place():
         raise LookupError
     assert gate.occupancy == Occupancy(limit=1)
+
+
+async def test_nothing_is_kept_of_those_who_have_left() -> None:
+    gate = Gate(1)
+    with gate.place(), gate.place() as waiting:
+        assert waiting is not None
+        turn_of_second = weakref.ref(waiting)
+    del waiting
+    gc.collect()
+    assert turn_of_second() is None
 
 
 def test_a_gate_belongs_to_one_loop() -> None:
@@ -319,6 +331,15 @@ def test_a_share_of_the_requests_may_be_repeated(requests: int, allowed: int) ->
     with ExitStack() as stack:
         asks = [stack.enter_context(budget.request()) for _ in range(requests)]
         assert sum(asks[number % requests]() for number in range(200)) == allowed
+
+
+def test_requests_that_have_ended_allow_no_more() -> None:
+    budget = RetryBudget()
+    for _ in range(100):
+        with budget.request():
+            pass
+    with budget.request() as may_repeat:
+        assert [may_repeat() for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_request_that_fails_gives_back_what_it_took() -> None:

@@ -53,8 +53,8 @@ KEY = AuthenticationError("Key.", status=401)
 BROKE = ServiceError("It broke.", status=500)
 
 
-def tries(*choices: Choice, repeatable: bool = False) -> Tries:
-    return Tries(choices, random=lambda: 0.5, repeatable=repeatable)
+def tries(*choices: Choice, **how: bool) -> Tries:
+    return Tries(choices, random=lambda: 0.5, **how)
 
 
 def course(*errors: ProviderError, among: Tries) -> str:
@@ -136,6 +136,13 @@ def test_who_could_not_be_reached_is_asked_again_after_a_moment() -> None:
     assert among.next(0.0) == Try(choice=A, wait=0.1)
 
 
+def test_the_moment_is_longer_after_more_failures() -> None:
+    among = tries(A, B)
+    among.failed(A, BROKE, 0.0)
+    among.failed(B, NO_ROUTE, 0.0)
+    assert among.next(0.0) == Try(choice=B, wait=0.2)
+
+
 @pytest.mark.parametrize(
     ("asked", "passed", "wait"), [(4.0, 0.0, 4.0), (4.0, 1.5, 2.5), (4.0, 9.0, 0.0), (99, 0, 10)]
 )
@@ -187,6 +194,12 @@ def test_one_service_that_failed_raises_what_it_said_last() -> None:
     among = tries(A)
     course(BUSY, BROKE, among=among)
     assert among.error() is BROKE
+
+
+def test_what_would_be_the_same_everywhere_is_raised_as_it_is_whatever_failed_before() -> None:
+    among, wrong = tries(A, B), InvalidRequest("Wrong.")
+    course(BROKE, wrong, among=among)
+    assert among.error() is wrong
 
 
 def test_several_are_one_error_with_the_first_as_its_cause() -> None:

@@ -89,22 +89,22 @@ CASES: dict[str, tuple[str, list[Candidate], list[tuple[str, str]]]] = {
     "every state of health": (
         "auto",
         [
-            at("e", LOCKED),
-            at("d", DOWN),
-            at("c", WARMING),
-            at("b", SHAKY),
-            at("a"),
-            at("f", UNKNOWN),
-            at("ab", BUSY),
+            at("g", UP),
+            at("f", SHAKY),
+            at("e", BUSY),
+            at("d", WARMING),
+            at("a", DOWN),
+            at("b", LOCKED),
+            at("c", UNKNOWN),
         ],
         [
-            ("a", "is available"),
-            ("b", "is degraded"),
-            ("ab", "is rate limited"),
-            ("c", "is warming"),
-            ("d", "is unavailable"),
-            ("e", "is unauthorized"),
-            ("f", "is unknown"),
+            ("g", "is available"),
+            ("f", "is degraded"),
+            ("e", "is rate limited"),
+            ("d", "is warming"),
+            ("a", "is unavailable"),
+            ("b", "is unauthorized"),
+            ("c", "is unknown"),
         ],
     ),
     "this machine before the cloud": (
@@ -207,6 +207,12 @@ def test_what_is_about_as_fast_keeps_the_usual_order() -> None:
     assert [choice.service for choice in choices] == ["a", "b"]
 
 
+def test_what_takes_a_third_longer_is_slower() -> None:
+    slower = Speed(first_token=0.1, tokens_per_second=75)
+    choices = plan(ANY, [at("a", rank=1, speed=slower), at("b", rank=2, speed=QUICK)])
+    assert [choice.service for choice in choices] == ["b", "a"]
+
+
 def test_a_speed_is_the_moving_average_of_finished_answers() -> None:
     speeds = Speeds()
     assert speeds.of("ollama", "m") is None
@@ -246,7 +252,7 @@ def test_loading_a_model_does_not_make_it_slow() -> None:
     assert [speed and speed.first_token for speed in first] == [1.0, 0.0]
 
 
-def model(
+def model(  # noqa: PLR0913  what a model can be told by
     name: str,
     *,
     service: str = "up",
@@ -256,11 +262,12 @@ def model(
     parameters: int | None = None,
     remote: bool = False,
     demo: bool = False,
+    vision: bool | None = None,
 ) -> ModelInfo:
     return ModelInfo(
         id=name,
         service=service,
-        capabilities=ModelCapabilities(supports_chat=chat),
+        capabilities=ModelCapabilities(supports_chat=chat, supports_vision=vision),
         loaded=loaded,
         size_bytes=size,
         parameter_count=parameters,
@@ -318,3 +325,23 @@ def test_which_model_is_used_where_none_is_named(
     for order in permutations(models):
         found = pick_default(order, HEALTH)
         assert (found and (found[0].id, found[1])) == expected
+
+
+def test_a_preferred_service_goes_before_what_is_in_memory_elsewhere() -> None:
+    models = [model("a", loaded=True, size=1), model("b", service="shaky", size=9)]
+    for order in permutations(models):
+        chosen = pick_default(order, HEALTH, preferred={"shaky"})
+        assert chosen is not None
+        assert (chosen[0].id, chosen[1]) == ("b", SMALLEST)
+
+
+def test_for_pictures_only_a_model_that_surely_sees_them_is_chosen() -> None:
+    models = [model("blind", vision=False, size=1), model("perhaps", loaded=True)]
+    seeing = model("seeing", vision=True, size=9)
+    assert pick_default(models, HEALTH, vision=True) is None
+    assert pick_default([*models, seeing], HEALTH, vision=True) == (
+        seeing,
+        "the smallest that sees pictures",
+    )
+    small = model("small", size=1)
+    assert pick_default([seeing, small], HEALTH) == (small, SMALLEST)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator
 
@@ -29,19 +30,19 @@ class Line:
         self.longest = longest
         self.inside = set[int]()
         self.waiting = deque[int]()
-        self._last = 0
+        self._numbers = itertools.count()
 
     def enter(self) -> int | None:
         """Take the next number, with a place or waiting for one; `None` if too many wait."""
         full = self.size is not None and len(self.inside) >= self.size
         if full and len(self.waiting) >= self.longest:
             return None
-        self._last += 1
+        number = next(self._numbers)
         if full:
-            self.waiting.append(self._last)
+            self.waiting.append(number)
         else:
-            self.inside.add(self._last)
-        return self._last
+            self.inside.add(number)
+        return number
 
     def leave(self, number: int) -> int | None:
         """Give up a place, or waiting for one; return the number that has a place by it."""

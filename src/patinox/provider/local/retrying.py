@@ -34,9 +34,8 @@ from patinox.provider.local.routing import Choice
 
 # At most so many attempts for one request, however many servers there are.
 MOST_ATTEMPTS = 3
-# Seconds before the same server is asked again: any part of the first, doubled each time.
-BACKOFF = 0.1
-LONGEST_BACKOFF = 2.0
+# Seconds before the same server is asked again: any part of them, for each failure so far.
+BACKOFF = 0.2
 # The longest that is waited for a server that says when it will have time, in seconds.
 LONGEST_WAIT = 10.0
 _BUSY = 503
@@ -78,13 +77,12 @@ class Tries:
         self._later: deque[tuple[Choice, float, bool]] = deque()
         self._again: Try | None = None
         self._repeated = set[str]()
-        self._most = min(MOST_ATTEMPTS, len(choices) + 1)
         self._random = random
         self._repeatable = repeatable
 
     def next(self, now: float) -> Try | None:
         """Return whom to ask next, at this time of the clock; `None` if nobody is left."""
-        if len(self.failures) >= self._most:
+        if len(self.failures) >= MOST_ATTEMPTS:
             return None
         again, self._again = self._again, None
         if again is not None:
@@ -134,8 +132,7 @@ class Tries:
         return all_failed(errors, self.failures)
 
     def _backoff(self) -> float:
-        longest = min(BACKOFF * 2.0 ** len(self.failures), LONGEST_BACKOFF)
-        return self._random() * longest
+        return self._random() * BACKOFF * len(self.failures)
 
 
 def all_failed(

@@ -100,16 +100,18 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     digest: str | None = None
 
 
-_HEALTH = {
-    ServiceStatus.AVAILABLE: 0,
-    ServiceStatus.DEGRADED: 1,
-    ServiceStatus.RATE_LIMITED: 2,
-    ServiceStatus.WARMING: 3,
-}
+# The best first.
+_HEALTHS = (
+    ServiceStatus.AVAILABLE,
+    ServiceStatus.DEGRADED,
+    ServiceStatus.RATE_LIMITED,
+    ServiceStatus.WARMING,
+)
+_PLACES = {status: place for place, status in enumerate(_HEALTHS)}
 # If every service is down, the least bad one is still asked: a restart is seen at once.
-_LAST = 4
+_LAST = len(_HEALTHS)
 
-Order = tuple[bool, int, bool, bool, int, int]
+Order = tuple[int, ...]
 
 
 def plan(
@@ -194,27 +196,26 @@ def _is(service: ServiceInfo, name: str) -> bool:
 
 
 def _order(item: Candidate, preference: str) -> Order:
-    """Place a candidate; the last number, its pace, counts only where it can be compared."""
-    health = _HEALTH.get(item.service.status, _LAST)
+    """Place a candidate; its pace comes after that, where all that are alike have one."""
+    health = _PLACES.get(item.service.status, _LAST)
     return (
         item.model.remote,
         health if item.admitted else _LAST,
         not _is(item.service, preference),
         not item.model.loaded,
         item.occupancy.ahead,
-        0,
     )
 
 
 def _paced(orders: Mapping[str, Order], candidates: Sequence[Candidate]) -> dict[str, Order]:
-    """Put in the pace of those whose speed is known, as is that of all who are alike so far."""
+    """Add the pace of those whose speed is known, as is that of all who are alike so far."""
     unknown = {orders[item.service.id] for item in candidates if item.speed is None}
     paced = dict(orders)
     for item in candidates:
         order = orders[item.service.id]
         if item.speed is not None and order not in unknown:
             pace = math.floor(math.log(item.speed.usual_answer) / _APART)
-            paced[item.service.id] = (*order[:-1], pace)
+            paced[item.service.id] = (*order, pace)
     return paced
 
 
@@ -228,7 +229,7 @@ def _reason(item: Candidate, preference: str, order: Order, after: Order) -> str
         "is less busy" if item.occupancy.ahead else "has a free place",
         "was faster lately",
     )
-    decided = (word for word, own, other in zip(words, order, after, strict=True) if own != other)
+    decided = (word for word, own, other in zip(words, order, after, strict=False) if own != other)
     return next(decided, None) or _merit(item, preference)
 
 

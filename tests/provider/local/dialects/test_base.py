@@ -18,8 +18,10 @@ from patinox.provider.errors import ProviderError
 from patinox.provider.local.dialects.base import (
     ChatDecoder,
     Dialect,
+    Logprob,
     arguments_text,
     embedding_response,
+    logprobs_delta,
     seconds,
     speed,
 )
@@ -33,7 +35,14 @@ from patinox.provider.local.errors import (
 )
 from patinox.provider.local.wire.http import HTTPReply
 from patinox.provider.local.wire.lines import MAX_LINE
-from patinox.provider.types import CompletionRequest, CompletionResponse, StreamEvent, Usage
+from patinox.provider.types import (
+    CompletionRequest,
+    CompletionResponse,
+    LogprobsDelta,
+    StreamEvent,
+    TokenLogprob,
+    Usage,
+)
 
 OLLAMA: Dialect = OllamaDialect()
 OPENAI: Dialect = OpenAIDialect()
@@ -423,6 +432,8 @@ def test_arguments_that_are_no_text_break_the_contract(raw: bytes) -> None:
         (0, 1e9, 0.0),
         (None, 1e9, None),
         (-1, 1e9, None),
+        (2**63, 1.0, 2.0**63),
+        (2**63 + 1, 1.0, None),
         (10**400, 1e9, None),
     ],
 )
@@ -442,6 +453,10 @@ def test_a_duration_is_in_seconds_or_unknown(
         (-3, 1.5, None),
         (30, 0.0, None),
         (30, 1e-322, None),
+        (30, 0.9e-9, None),
+        (1, 1e-9, 1 / 1e-9),
+        (2**63, 1.0, 2.0**63),
+        (2**63 + 1, 1.0, None),
         (10**400, 1.5, None),
     ],
 )
@@ -449,6 +464,32 @@ def test_a_speed_is_possible_or_unknown(
     tokens: int | None, duration: float | None, expected: float | None
 ) -> None:
     assert speed(tokens, duration) == expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "data"),
+    [
+        ([0, 255], b"\x00\xff"),
+        ([], b""),
+        ([0, 256], None),
+        ([-1, 0], None),
+        (None, None),
+    ],
+)
+def test_the_bytes_of_a_token_are_bytes_or_unknown(
+    sent: list[int] | None, data: bytes | None
+) -> None:
+    token = Logprob(token="a", logprob=-1.0, bytes=sent)
+    assert logprobs_delta([token], 0) == LogprobsDelta((TokenLogprob("a", -1.0, data),))
+
+
+def test_beside_a_token_stand_as_many_others_as_were_asked_for() -> None:
+    others = [Logprob(token=name, logprob=-2.0, top_logprobs=[]) for name in "bcd"]
+    others[0].top_logprobs = others[1:]
+    token = Logprob(token="a", logprob=-1.0, top_logprobs=others)
+    for most in range(5):
+        told = tuple(TokenLogprob(name, -2.0) for name in "bcd"[:most])
+        assert logprobs_delta([token], most).tokens == (TokenLogprob("a", -1.0, None, told),)
 
 
 def vectors(rows: list[list[float]], count: int) -> Any:  # noqa: ANN401

@@ -650,8 +650,8 @@ def test_a_key_never_comes_back(text: str, status: int) -> None:
         ("a\x85b\x9bc\x7fd", "a b c d"),
         ("left\u202eright\u2066\u200f", "left right"),
         ("ü 漢字", "ü 漢字"),
-        ("x" * MAX_TEXT, "x" * MAX_TEXT),
-        ("x" * (MAX_TEXT + 1), "x" * (MAX_TEXT - 1) + "…"),
+        ("x" * 500, "x" * 500),
+        ("x" * 501, "x" * 499 + "…"),
     ],
 )
 def test_a_servers_text_fits_on_one_line(text: str, expected: str) -> None:
@@ -793,11 +793,11 @@ def wrapped(times: int) -> str:
     return text
 
 
-@pytest.mark.parametrize("times", [1, 7, 300, 600])
+@pytest.mark.parametrize("times", [1, 8, 9, 300, 600])
 def test_an_error_may_be_wrapped_however_often(times: int) -> None:
     error = OLLAMA.classify(reply(500, wrapped(times).encode()))
     assert type(error) is ServiceError
-    assert ("boom." in error.message) == (times < 8)
+    assert ("boom." in error.message) == (times < 9)
     assert len(error.message) < 2 * MAX_TEXT
 
 
@@ -820,6 +820,14 @@ PROMPT = 'My "secret" is\nthat I äöü like C:\\temp.'
 )
 def test_what_was_said_is_taken_out_of_what_the_server_says(text: str, expected: str) -> None:
     assert discreet(text, key="key-12", said=["short", PROMPT]) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "echoed"), [("abcdefgh ijklmnop", True), ("abcdefghijklmno", False)]
+)
+def test_sixteen_letters_in_a_row_are_no_coincidence(said: str, *, echoed: bool) -> None:
+    text = f"{said}, {said}!"
+    assert discreet(text, key="", said=[said]) == ("…, …!" if echoed else text)
 
 
 def test_without_a_key_and_words_a_text_stays_as_it_is() -> None:

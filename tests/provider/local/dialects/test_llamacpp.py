@@ -13,7 +13,9 @@ from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.types import (
     CompletionRequest,
     CompletionResponse,
+    EmbeddingRequest,
     LlamaCppOptions,
+    ResponseStarted,
     StreamEvent,
     TextCompletionRequest,
     TokenLogprob,
@@ -94,6 +96,11 @@ def test_a_middle_is_asked_for_in_the_native_words() -> None:
     assert "n_probs" not in body(LLAMACPP.render_text(plain, model="m", stream=True, words={}))
 
 
+def test_vectors_are_asked_for_in_base64() -> None:
+    http = LLAMACPP.render_embed(EmbeddingRequest("m", ["a"]), model="m", words={}, room=None)
+    assert body(http)["encoding_format"] == "base64"
+
+
 def test_a_text_without_an_end_is_an_ordinary_completion() -> None:
     request = TextCompletionRequest("m", "Once")
     http = LLAMACPP.render_text(request, model="m", stream=False, words={})
@@ -111,6 +118,36 @@ def test_a_stream_of_a_middle_is_the_same_as_the_whole() -> None:
     assert (whole.timings.tokens_per_second, whole.timings.prompt_seconds) == (20.0, 0.0275)
     (token,) = whole.logprobs
     assert token == TokenLogprob("ves", -0.84, b"ves", (TokenLogprob("ves", -0.84, b"ves"),))
+
+
+def frame(**fields: Any) -> bytes:  # noqa: ANN401
+    return f"data: {json.dumps(fields)}\n\n".encode()
+
+
+def test_a_middle_ends_with_the_piece_that_says_so_and_not_with_the_connection() -> None:
+    decoder, events = LLAMACPP.decoder(MIDDLE), list[StreamEvent]()
+    decoder.feed(frame(content="ves"), events)
+    assert not decoder.ended
+    decoder.feed(frame(**LAST), events)
+    assert decoder.ended
+
+
+def test_a_middle_is_begun_once_however_often_its_model_is_named() -> None:
+    decoder, events = LLAMACPP.decoder(MIDDLE), list[StreamEvent]()
+    for piece in ({"model": "m"}, {"model": "m"}, {"content": "ves"}):
+        decoder.feed(frame(**piece), events)
+    assert [event for event in events if isinstance(event, ResponseStarted)] == [
+        ResponseStarted(model="m")
+    ]
+
+
+def test_other_tokens_that_were_not_asked_for_are_left_out() -> None:
+    request = TextCompletionRequest("m", "a", "b", logprobs=True)
+    decoder, events = LLAMACPP.decoder(request), list[StreamEvent]()
+    decoder.feed(frame(content="ves", completion_probabilities=PROBABILITIES), events)
+    assembler = Assembler()
+    assembler.extend(events)
+    assert assembler.response().logprobs == (TokenLogprob("ves", -0.84, b"ves"),)
 
 
 @pytest.mark.parametrize("stop_type", ["eos", "word", "none", None])
@@ -150,14 +187,6 @@ def test_a_model_that_fills_in_no_middle_says_so() -> None:
 )
 def test_whether_to_think_is_told_to_the_template(think: Any, said: dict[str, Any]) -> None:  # noqa: ANN401
     assert chat(think=think).items() >= said.items()
-
-
-@pytest.mark.parametrize(("asked", "sent"), [(None, 1), (0, 1), (1, 1), (5, 5)])
-def test_one_other_token_is_asked_for_at_least_since_else_nothing_is_told(
-    asked: int | None, sent: int
-) -> None:
-    said = chat(logprobs=True, top_logprobs=asked)
-    assert (said["logprobs"], said["top_logprobs"]) == (True, sent)
 
 
 def test_probabilities_beside_calls_are_asked_for_in_one_piece() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from patinox.provider.errors import InvalidRequest, ProviderError
+from patinox.provider.errors import AuthenticationError, InvalidRequest, ProviderError
 from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.ollama_reply import unix_time
 from patinox.provider.local.errors import (
@@ -25,8 +25,10 @@ from patinox.provider.types import (
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
+    TextCompletionRequest,
     TextDelta,
     Timings,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -34,6 +36,7 @@ from patinox.provider.types import (
 
 DIALECT = OllamaDialect()
 QUESTION = CompletionRequest("m", "Hi")
+PROBABLY = CompletionRequest("m", "Hi", logprobs=True)
 LINE = 8 * 2**20  # bytes that a line may have
 
 
@@ -143,6 +146,79 @@ def test_a_call_that_was_cut_off_is_not_told_as_a_call_to_make() -> None:
 def test_every_number_may_be_missing() -> None:
     events = decoded(START + '{"done":true}\n')
     assert finished(events) == ResponseFinished()
+
+
+CALL = {"function": {"name": "f", "arguments": {}}}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ({"message": {"content": "a", "thinking": "hm"}}, [ReasoningDelta("hm"), TextDelta("a")]),
+        (
+            {"message": {"content": "a", "tool_calls": [CALL]}},
+            [TextDelta("a"), ToolCallDelta(index=0, name="f", arguments="{}")],
+        ),
+        (
+            {"message": {"content": "a"}, "logprobs": [{"token": "a", "logprob": -1.0}]},
+            [LogprobsDelta((TokenLogprob("a", -1.0),)), TextDelta("a")],
+        ),
+        (
+            {"message": {"content": "a"}, "done": True, "done_reason": "length"},
+            [TextDelta("a"), ResponseFinished(finish_reason="length")],
+        ),
+        ({"model": "n", "message": {"content": "a"}}, [ResponseStarted(model="n"), TextDelta("a")]),
+    ],
+    ids=["reasoning", "call", "probabilities", "end", "model"],
+)
+def test_what_stands_beside_a_later_piece_of_text_is_told_too(
+    line: dict[str, Any], expected: list[StreamEvent]
+) -> None:
+    decoder, events = DIALECT.decoder(PROBABLY), list[StreamEvent]()
+    decoder.feed(START.encode(), [])
+    decoder.feed(json.dumps({"model": "m", **line}).encode() + b"\n", events)
+    assert events == expected
+
+
+def test_an_error_beside_a_later_piece_of_text_is_an_error() -> None:
+    _, error = failing(START + START.replace("}\n", ',"error":"It broke."}\n'))
+    assert type(error) is ServiceError
+
+
+def test_a_text_that_goes_on_is_told_as_it_comes() -> None:
+    decoder, events = DIALECT.decoder(TextCompletionRequest("m", "Once")), list[StreamEvent]()
+    for text in ("<think>", " upon", "</think>"):
+        decoder.feed(json.dumps({"model": "m", "response": text}).encode() + b"\n", events)
+    assert events[1:] == [TextDelta("<think>"), TextDelta(" upon"), TextDelta("</think>")]
+
+
+def saying(text: str) -> str:
+    return json.dumps({"model": "m", "message": {"content": text}}) + "\n"
+
+
+def test_reasoning_that_was_left_in_the_text_is_told_as_such() -> None:
+    expected = [ReasoningDelta("hm"), TextDelta("Yes.")]
+    stream = saying("<think>hm") + saying("</think>Yes.")
+    assert decoded(stream + END)[1:-1] == expected
+    assert decoded(stream.replace('"model": "m", ', "") + '{"done":true}')[:-1] == expected
+
+
+def test_tags_in_the_text_are_text_where_reasoning_came_by_itself() -> None:
+    line = json.dumps({"model": "m", "message": {"thinking": "hm"}}) + "\n"
+    assert decoded(line + saying("<think>a</think>b") + END)[1:-1] == [
+        ReasoningDelta("hm"),
+        TextDelta("<think>a</think>b"),
+    ]
+
+
+@pytest.mark.parametrize("end", [END, ""], ids=["whole", "broken off"])
+def test_half_a_tag_at_the_end_is_text(end: str) -> None:
+    decoder, events = DIALECT.decoder(QUESTION), list[StreamEvent]()
+    decoder.feed((saying("<thi") + end).encode(), events)
+    if not end:
+        with pytest.raises(StreamInterrupted):
+            decoder.close(events)
+    assert events[1] == TextDelta("<thi")
 
 
 @pytest.mark.parametrize(
@@ -392,6 +468,24 @@ def test_a_text_that_is_too_long_to_embed_is_an_error_and_never_cut() -> None:
     assert body(request) == {"model": "m", "input": ["a", "b"], "truncate": False}
 
 
+@pytest.mark.parametrize(
+    ("texts", "path"),
+    [
+        (["a" * 92], "/v1/embeddings"),
+        (["ü" * 46, "a"], "/v1/embeddings"),
+        (["a" * 93], "/api/embed"),
+        (["ü" * 47], "/api/embed"),
+        (["a", "a" * 93], "/api/embed"),
+    ],
+)
+def test_texts_that_surely_fit_are_sent_where_vectors_come_packed(
+    texts: list[str], path: str
+) -> None:
+    request = DIALECT.render_embed(EmbeddingRequest("x", texts), model="m", words={}, room=100)
+    assert request.path == path
+    assert body(request).get("encoding_format") == ("base64" if "v1" in path else None)
+
+
 def test_shorter_vectors_and_options_can_be_asked_for() -> None:
     request = DIALECT.render_embed(
         EmbeddingRequest("x", "a", dimensions=8), model="m", words={"num_ctx": 512}, room=4096
@@ -412,6 +506,12 @@ def test_vectors_come_with_the_tokens_of_their_texts() -> None:
     assert response.embeddings[1] == [1.0, 0.0]
 
 
+def test_vectors_that_come_packed_come_with_their_tokens_too() -> None:
+    body = b'{"data":[{"embedding":"AACAPw=="}],"model":"m","usage":{"prompt_tokens":3}}'
+    response = DIALECT.parse_embed(HTTPReply(status=200, headers={}, body=body), count=1)
+    assert (response.embeddings[0], response.usage) == ([1.0], Usage(prompt_tokens=3))
+
+
 @pytest.mark.parametrize(
     "reply",
     [b'{"model":"m","embeddings":[]}', b'{"embedding":[1.0]}', b'{"embeddings":null}', b"[]", b""],
@@ -419,6 +519,14 @@ def test_vectors_come_with_the_tokens_of_their_texts() -> None:
 def test_a_reply_without_the_vectors_breaks_the_contract(reply: bytes) -> None:
     with pytest.raises(ParseError):
         DIALECT.parse_embed(HTTPReply(status=200, headers={}, body=reply), count=1)
+
+
+def test_where_ollama_wants_an_account_it_is_said_how_to_sign_in() -> None:
+    said = {"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=h"}
+    for extra, hint in ((said, "ollama signin"), ({"error": "unauthorized"}, "patinox doctor")):
+        error = DIALECT.classify(HTTPReply(status=401, headers={}, body=json.dumps(extra).encode()))
+        assert type(error) is AuthenticationError
+        assert hint in str(error)
 
 
 @pytest.mark.parametrize(

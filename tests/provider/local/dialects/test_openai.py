@@ -23,12 +23,15 @@ from patinox.provider.types import (
     CompletionMessage,
     CompletionRequest,
     EmbeddingRequest,
+    LogprobsDelta,
     ReasoningDelta,
     ResponseFinished,
     ResponseStarted,
     StreamEvent,
+    TextCompletionRequest,
     TextDelta,
     Timings,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -36,6 +39,7 @@ from patinox.provider.types import (
 
 DIALECT = OpenAIDialect()
 QUESTION = CompletionRequest("m", "Hi")
+PROBABLY = CompletionRequest("m", "Hi", logprobs=True)
 LINE = 8 * 2**20  # bytes that an event may have
 STARTED = ResponseStarted(model="acme/owl-4b", id="chatcmpl-1", created=1790036050)
 Json = dict[str, Any]
@@ -256,6 +260,126 @@ def test_other_choices_than_the_first_are_passed_over() -> None:
     assert finished(events).finish_reason == "stop"
 
 
+PROBABLE = {"content": [{"token": "a", "logprob": -1.0}]}
+USED = {"prompt_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        (chunk({"content": "a", "reasoning": "h"}), [ReasoningDelta("h"), TextDelta("a")]),
+        (chunk({"content": "a", "reasoning_content": "h"}), [ReasoningDelta("h"), TextDelta("a")]),
+        (
+            chunk({"content": "a", "tool_calls": [{"function": {"name": "f"}}]}),
+            [TextDelta("a"), ToolCallDelta(index=0, name="f")],
+        ),
+        (
+            frame(
+                {
+                    "model": "acme/owl-4b",
+                    "choices": [{"delta": {"content": "a"}, "logprobs": PROBABLE}],
+                }
+            ),
+            [LogprobsDelta((TokenLogprob("a", -1.0),)), TextDelta("a")],
+        ),
+        (
+            frame(
+                {
+                    "model": "acme/owl-4b",
+                    "choices": [
+                        {"index": 0, "delta": {"content": "a"}},
+                        {"index": 0, "delta": {"content": "b"}},
+                    ],
+                }
+            ),
+            [TextDelta("a"), TextDelta("b")],
+        ),
+        (
+            frame({"model": "acme/owl-4b", "choices": [{"index": 1, "delta": {"content": "c"}}]}),
+            [],
+        ),
+        (
+            chunk({"content": "a"}, model="n"),
+            [ResponseStarted(model="n", id="chatcmpl-1", created=1790036050), TextDelta("a")],
+        ),
+    ],
+    ids=["reasoning", "its other name", "call", "probabilities", "choices", "other", "model"],
+)
+def test_what_stands_beside_a_later_piece_of_text_is_told_too(
+    piece: str, expected: list[StreamEvent]
+) -> None:
+    decoder, events = DIALECT.decoder(PROBABLY), list[StreamEvent]()
+    decoder.feed(chunk({"content": "Hi"}).encode(), [])
+    decoder.feed(piece.encode(), events)
+    assert events == expected
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected"),
+    [
+        ({"usage": USED}, ResponseFinished(finish_reason="stop", usage=Usage(prompt_tokens=1))),
+        (
+            {"timings": {"prompt_ms": 500}},
+            ResponseFinished(finish_reason="stop", timings=Timings(prompt_seconds=0.5)),
+        ),
+        (
+            {"stats": {"tokens_per_second": 5.0}},
+            ResponseFinished(
+                finish_reason="stop",
+                timings=Timings(tokens_per_second=5.0, measured_by="server"),
+            ),
+        ),
+        ({"reason": "length"}, ResponseFinished(finish_reason="length")),
+    ],
+    ids=["usage", "timings", "stats", "reason"],
+)
+def test_what_is_counted_beside_a_later_piece_of_text_is_told_at_the_end(
+    beside: dict[str, Any], expected: ResponseFinished
+) -> None:
+    piece = chunk({"content": "a"}, **{"reason": "stop", **beside})
+    assert decoded(chunk({"content": "Hi"}) + piece + DONE)[1:] == [
+        TextDelta("Hi"),
+        TextDelta("a"),
+        expected,
+    ]
+    counted = chunk({"content": "a"}, **beside) + chunk({}, beside.get("reason", "stop"))
+    assert finished(decoded(chunk({"content": "Hi"}) + counted + DONE)) == expected
+
+
+def test_an_error_beside_a_later_piece_of_text_is_an_error() -> None:
+    events, error = failing(chunk({"content": "Hi"}) + chunk({"content": "a"}, error="It broke."))
+    assert type(error) is ServiceError
+    assert events == [STARTED, TextDelta("Hi")]
+
+
+def test_a_text_that_goes_on_is_told_as_it_comes() -> None:
+    decoder, events = DIALECT.decoder(TextCompletionRequest("m", "Once")), list[StreamEvent]()
+    for text in ("<think>", " upon", "</think>"):
+        decoder.feed(frame({"model": "m", "choices": [{"text": text}]}).encode(), events)
+    assert events[1:] == [TextDelta("<think>"), TextDelta(" upon"), TextDelta("</think>")]
+
+
+def test_reasoning_that_was_left_in_the_text_is_told_as_such() -> None:
+    stream = chunk({"content": "<think>hm"}) + chunk({"content": "</think>Yes."}, "stop") + DONE
+    for data in (stream, stream.replace('"model": "acme/owl-4b", ', "")):
+        assert deltas(decoded(data)) == [ReasoningDelta("hm"), TextDelta("Yes.")]
+
+
+def test_tags_in_the_text_are_text_where_reasoning_came_by_itself() -> None:
+    stream = chunk({"reasoning": "hm"}) + chunk({"content": "<think>a</think>b"}, "stop") + DONE
+    assert deltas(decoded(stream)) == [ReasoningDelta("hm"), TextDelta("<think>a</think>b")]
+
+
+@pytest.mark.parametrize("end", ["stop", None], ids=["whole", "broken off"])
+def test_half_a_tag_at_the_end_is_text(end: str | None) -> None:
+    decoder, events = DIALECT.decoder(QUESTION), list[StreamEvent]()
+    decoder.feed((chunk({"content": "<thi"}, end) + DONE).encode(), events)
+    if end is None:
+        with pytest.raises(StreamInterrupted):
+            decoder.close(events)
+    assert events[1] == TextDelta("<thi")
+
+
 def whole(message: Json, **more: object) -> str:
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls"}
     head = {"id": "chatcmpl-1", "created": 1790036050, "model": "acme/owl-4b"}
@@ -338,8 +462,12 @@ def test_the_last_event_needs_no_blank_line() -> None:
             chunk({"content": "Hi"}) + chunk({}, "stop")[:-5],
             "The answer ended without saying why.",
         ),
+        (
+            frame({"choices": [{"delta": {"content": "Hi"}}]}),
+            "The answer ended without saying why.",
+        ),
     ],
-    ids=["no end", "only done after", "cut", "cut reason"],
+    ids=["no end", "only done after", "cut", "cut reason", "no model"],
 )
 def test_an_answer_without_its_end_is_interrupted(data: str, message: str) -> None:
     _, error = failing(data)
@@ -541,8 +669,13 @@ def test_vectors_that_do_not_say_which_text_they_are_of_are_refused(index: int) 
     reply = embedded([0.5], [0.25], index=index)
     with pytest.raises(ParseError, match="without telling which text each is of"):
         DIALECT.parse_embed(reply, count=2)
-    nowhere = embedded([0.5], [0.25], index=0)  # as where none is told
-    assert DIALECT.parse_embed(nowhere, count=2).embeddings.tolist() == [[0.5], [0.25]]
+    nowhere = embedded([0.5], [0.25], index=0)
+    untold = HTTPReply(
+        status=200, headers={}, body=b'{"data":[{"embedding":[0.5]},{"embedding":[0.25]}]}'
+    )
+    for in_their_order in (nowhere, untold):
+        response = DIALECT.parse_embed(in_their_order, count=2)
+        assert response.embeddings.tolist() == [[0.5], [0.25]]
 
 
 def test_a_server_that_does_not_count_tokens_tells_none() -> None:
@@ -596,8 +729,9 @@ def test_an_odd_answer_is_never_passed_over(odd: Json) -> None:
 
 def test_a_model_that_changes_is_told_each_time() -> None:
     chunks = "".join(frame({"model": name, "choices": []}) for name in ("m", "m", "n"))
-    events, _ = failing(chunks)
+    events, error = failing(chunks)
     assert events == [ResponseStarted(model="m"), ResponseStarted(model="n")]
+    assert type(error) is StreamInterrupted
 
 
 def test_probabilities_that_nobody_asked_for_are_not_kept() -> None:

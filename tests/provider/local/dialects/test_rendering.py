@@ -319,6 +319,15 @@ def test_of_a_text_one_number_asks_for_probabilities(
     assert "top_logprobs" not in said
 
 
+@pytest.mark.parametrize(("asked", "sent"), [(None, 1), (0, 1), (5, 5)])
+@LIKE_OPENAI
+def test_of_a_chat_two_fields_ask_for_probabilities(
+    dialect: Dialect, asked: int | None, sent: int
+) -> None:
+    said = chat(dialect, logprobs=True, top_logprobs=asked)
+    assert (said["logprobs"], said["top_logprobs"]) == (True, sent)
+
+
 TOKENS = [
     {
         "token": "Hi",

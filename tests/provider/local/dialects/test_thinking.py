@@ -85,6 +85,38 @@ def test_blanks_without_end_are_text_and_not_held_back(pieces: list[str]) -> Non
     assert fold(*pieces, thinks=True) == ("", " " * 1025 + "<think>hm")
 
 
+def test_blank_lines_between_reasoning_and_answer_are_left_out_wherever_they_are_cut() -> None:
+    expected = [TextDelta("hm"), ReasoningImplied(), TextDelta("Yes.")]
+    assert split("hm</think>", "\n", "\nYes.", thinks=True) == expected
+
+
+def test_a_few_blanks_may_come_before_reasoning_however_long_that_is() -> None:
+    assert fold(" " * 1024 + "<think>hm") == ("hm", "")
+    assert fold("<think>" + "hm" * 2000) == ("hm" * 2000, "")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "thinks", "done"),
+    [
+        ([], None, False),
+        (["<think>hm"], None, False),
+        (["<think>hm</think>"], None, False),
+        (["<think>hm</think>Yes."], None, True),
+        (["Yes."], None, True),
+        (["Yes."], True, False),
+        (["hm</think>"], True, False),
+        (["hm</think>", "Yes."], True, True),
+    ],
+)
+def test_all_is_text_as_soon_as_no_reasoning_can_come_any_more(
+    pieces: list[str], *, thinks: bool | None, done: bool
+) -> None:
+    splitter = ThinkSplitter(thinks=thinks)
+    for piece in pieces:
+        splitter.feed(piece, [])
+    assert splitter.is_done is done
+
+
 def test_text_is_handed_on_as_it_comes() -> None:
     pieces = ["He", "llo", " <b>", "bold", "</b>"]
     assert split(*pieces) == [TextDelta(piece) for piece in pieces]

@@ -80,8 +80,12 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
     [
         (b"[" * 100 + b"]" * 100, False),
         (b"[" * 101 + b"]" * 101, True),
+        (b'{"x":' * 100 + b"1" + b"}" * 100, False),
         (b'{"x":' * 101 + b"1" + b"}" * 101, True),
+        (b"[{}," + b'{"x":' * 100 + b"1" + b"}" * 100 + b"]", True),
+        (b'[{"x":' * 50 + b"[1]" + b"}]" * 50, True),
         (b"[" + b"[]," * 500 + b"1]", False),
+        (b"[" + b'["a"],' * 500 + b"1]", False),
         (b"[[]," + b"[" * 99 + b"]" * 99 + b"]", False),
         (b"[[]," + b"[" * 100 + b"]" * 100 + b"]", True),
         (b'{"x":"' + b"[" * 500 + b'"}', False),
@@ -92,7 +96,8 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
         (DEEP, True),
     ],
     ids=[
-        *("100", "101", "objects", "wide", "wide and 100", "wide and 101"),
+        *("100", "101", "100 objects", "101 objects", "wide and 101 objects", "101 of both"),
+        *("wide", "wide with texts", "wide and 100", "wide and 101"),
         *("a text", "a quote in a text", "cut"),
         *("a text without end", "a text that ends in half of an escape", "100,000"),
     ],
@@ -266,3 +271,4 @@ def test_a_list_of_bad_entries_only_is_told_with_the_path_of_the_first(
 def test_a_list_that_is_too_long_is_refused_before_it_is_read() -> None:
     with pytest.raises(ResponseTooLarge, match="20,000 entries"):
         entries(*[b"{}"] * (MAX_ENTRIES + 1))
+    assert len(entries(*[b'{"name":"a"}'] * MAX_ENTRIES)) == MAX_ENTRIES

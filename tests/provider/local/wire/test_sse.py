@@ -73,6 +73,8 @@ def test_line_ends_may_be_mixed() -> None:
     data = b"data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\n"
     expected = [ServerSentEvent("", b"a\nb\nc"), ServerSentEvent("", b"d")]
     assert events([data]) == (expected, "")
+    after = b"data: x\n\ndata: a\rdata: b\n\n"
+    assert events([after]) == ([ServerSentEvent("", b"x"), ServerSentEvent("", b"a\nb")], "")
 
 
 def test_a_name_that_is_no_text_stays_readable() -> None:

@@ -128,7 +128,7 @@ class LlamaCppDialect(OpenAIDialect):
     def decoder(self, request: GenerationRequest, *, thinks: bool | None = None) -> ChatDecoder:
         """Make a decoder for one answer."""
         if isinstance(request, TextCompletionRequest) and request.suffix is not None:
-            return InfillDecoder(RULES, plain=True, top_logprobs=most_logprobs(request))
+            return InfillDecoder(RULES, top_logprobs=most_logprobs(request))
         return super().decoder(request, thinks=thinks)
 
 

@@ -113,7 +113,7 @@ class OllamaDialect:
     def parse_embed(self, reply: HTTPReply, *, count: int) -> EmbeddingResponse:
         """Read the reply of `/api/embed` or `/v1/embeddings`; raises `ParseError`."""
         if b'"embeddings"' not in reply.body[:_HEAD]:
-            return parse_vectors(reply, count=count)
+            return parse_vectors(reply, count=count, counted=True)
         vectors = decode_leniently(reply.body, Vectors, what="The reply to /api/embed")
         tokens = vectors.prompt_eval_count
         usage = Usage(prompt_tokens=tokens, total_tokens=tokens)

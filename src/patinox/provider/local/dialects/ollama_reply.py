@@ -118,13 +118,13 @@ class OllamaDecoder:
     """Decodes one answer of `/api/chat` or `/api/generate`, streamed or whole."""
 
     def __init__(
-        self, *, thinks: bool | None = None, plain: bool = False, top_logprobs: int | None = None
+        self, *, plain: bool, thinks: bool | None = None, top_logprobs: int | None = None
     ) -> None:
         """Start before the first byte.
 
         Args:
-            thinks: the model can reason.
             plain: the answer goes on with a text, in which no reasoning is looked for.
+            thinks: the model can reason.
             top_logprobs: how many likely tokens are told beside each; `None` tells of no token
                 how probable it is.
 

@@ -342,7 +342,7 @@ class _Vectors(msgspec.Struct):
     usage: UsageTold | None = None
 
 
-def parse_vectors(reply: HTTPReply, *, count: int, counted: bool = True) -> EmbeddingResponse:
+def parse_vectors(reply: HTTPReply, *, count: int, counted: bool) -> EmbeddingResponse:
     """Read the reply of `/v1/embeddings`; without `counted` its usage means nothing.
 
     Raises:

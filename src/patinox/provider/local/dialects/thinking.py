@@ -107,7 +107,7 @@ class ThinkSplitter:
 
 def _without_beginning(text: str, tag: str) -> tuple[str, str]:
     """Cut off an end of `text` with which `tag` may begin."""
-    for length in range(min(len(tag) - 1, len(text)), 0, -1):
-        if tag.startswith(text[-length:]):
-            return text[:-length], text[-length:]
+    at = text.rfind("<")  # a tag has one, at its beginning
+    if at >= 0 and tag.startswith(text[at:]):
+        return text[:at], text[at:]
     return text, ""
