@@ -13,8 +13,8 @@ async def main() -> None:
     """Show the servers, then ask one model wherever it is and one on a named service."""
     async with LocalProvider() as local:
         for service in local.services:
-            version = service.version or "of unknown version"
-            print(f"{service.id}: {service.label} {version}, {service.status} ({service.endpoint})")
+            version = f" {service.version}" if service.version else ""
+            print(f"{service.id}: {service.label}{version}, {service.status} ({service.endpoint})")
 
         model, _ = await local.default_model()
         for name in (model.id, str(model.model_id)):

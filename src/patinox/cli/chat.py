@@ -194,8 +194,9 @@ async def _answer(talk: Talk, chosen: Chosen, request: CompletionRequest, *, who
     try:
         response = await talk.whole(request, info)
     except StreamInterrupted as error:
-        if error.text and not out.as_json:
-            out.out.line(speech(error.text))
+        if error.text and not out.as_json:  # half an answer is not the output
+            out.remark("It had answered:")
+            out.err.line(speech(error.text))
         raise
     except StructuredOutputError as error:
         if not out.as_json:

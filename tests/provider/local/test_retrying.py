@@ -208,7 +208,7 @@ def test_several_are_one_error_with_the_first_as_its_cause() -> None:
     course(first, RESET, among=among)
     error = among.error()
     assert isinstance(error, AllServicesFailed)
-    assert str(error) == "All 2 services failed. a: It broke.; b: Reset. Restart it."
+    assert str(error) == "All 2 services failed. a: It broke. b: Reset. Restart it."
     assert (error.attempts, error.__cause__) == ({"a": first, "b": RESET}, first)
     assert [(one.service, one.phase, one.may_have_executed) for one in error.tried] == [
         ("a", "answering", True),

@@ -142,7 +142,7 @@ def all_failed(
     first = next(iter(errors.values()))
     if len(errors) == 1:
         return first
-    said = "; ".join(f"{name}: {error.message}" for name, error in errors.items())
+    said = " ".join(f"{name}: {error.message}" for name, error in errors.items())
     failed = AllServicesFailed(
         f"All {len(errors)} services failed. {said}", attempts=errors, tried=tried, hint=first.hint
     )
