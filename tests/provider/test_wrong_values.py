@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +14,9 @@ from patinox import (
     CompletionRequest,
     Deadlines,
     DiscoveryConfig,
+    EmbeddingMatrix,
     EmbeddingRequest,
+    EndpointConfig,
     LMStudioOptions,
     LocalProvider,
     LocalProviderConfig,
@@ -24,10 +27,15 @@ from patinox import (
     OutputSchema,
     ProviderError,
     Secret,
+    ServiceDiscovery,
     TextCompletionRequest,
     Tool,
     ToolCall,
+    create_default_provider,
+    estimate_tokens,
+    load_config,
 )
+from patinox.testing import OllamaEmulator
 
 ODD = [
     *(5, -1, 1.5, math.nan, math.inf, 10**400, 10**5000, "", "x" * 10_000, "\ud800", b"x"),
@@ -85,6 +93,18 @@ def test_a_field_takes_what_is_right_and_refuses_the_rest_in_a_line(
         (lambda: OllamaConfig(api_key=5), "`api_key` is a int; allowed: text"),  # type: ignore[arg-type]
         (lambda: OllamaConfig(custom_params=5), "`custom_params` is 5"),  # type: ignore[arg-type]
         (lambda: LocalProviderConfig(endpoints="ollama"), "`endpoints` is 'ollama'"),  # type: ignore[arg-type]
+        (lambda: EndpointConfig.parse("x", service=["ollama"]), "`service` is ['ollama']"),  # type: ignore[arg-type]
+        (lambda: ServiceDiscovery("x"), "`config` is a str"),  # type: ignore[arg-type]
+        (lambda: ServiceDiscovery().get_service_info(["x"]), "must be text, not list"),  # type: ignore[arg-type]
+        (lambda: ServiceDiscovery().provider(b"x"), "must be text, not bytes"),  # type: ignore[arg-type]
+        (lambda: ServiceDiscovery().provider("x"), "No service has the id 'x'"),
+        (lambda: LocalProvider().with_defaults({"model": "m"}), "`defaults` is a dict"),  # type: ignore[arg-type]
+        (lambda: CompletionMessage.tool("4", "call"), "holds a str"),  # type: ignore[arg-type]
+        (lambda: estimate_tokens("Hi"), "A request is a CompletionRequest, not str"),  # type: ignore[arg-type]
+        (lambda: load_config("x"), "`environ` is a str"),  # type: ignore[arg-type]
+        (lambda: load_config({}, file=5), "`file` is a int; allowed: a path"),  # type: ignore[arg-type]
+        (lambda: create_default_provider({}, file=b"x"), "`file` is a bytes"),  # type: ignore[arg-type]
+        (lambda: load_config({}, file="/nowhere.toml"), "/nowhere.toml is not there"),
     ],
     ids=itertools.count(),
 )
@@ -94,6 +114,45 @@ def test_what_cannot_be_right_is_told_before_anything_is_sent(
     with pytest.raises(ProviderError) as caught:
         wrong()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", [None, 5, b"llama3.2:3b", [], ["llama3.2:3b"], object()])
+async def test_a_model_is_named_by_text_whoever_is_asked_for_it(odd: Any) -> None:  # noqa: ANN401
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        endpoints = (EndpointConfig.parse(server.url),)
+        config = LocalProviderConfig(endpoints=endpoints, auto_discover=False, monitor=False)
+        async with LocalProvider(config) as local:
+            looks = len(server.requests)
+            for asked in (
+                *(ollama.resolve, ollama.locate, ollama.find, ollama.supports_model),
+                *(ollama.model_capabilities, ollama.ensure_loaded, ollama.load, ollama.unload),
+                *(ollama.delete, partial(ollama.copy, "a"), partial(ollama.copy, destination="a")),
+                *(local.supports_model, local.model_capabilities, local.find_model, local.load),
+                *(local.ensure_loaded, local.unload, local.delete, partial(local.copy, "a")),
+                *(local.complete, local.complete_text, local.embed, local.run_tools),
+            ):
+                with pytest.raises(ProviderError) as caught:
+                    await asked(odd)
+                assert type(odd).__name__ in str(caught.value)
+            for streamed in (local.stream_completion, local.stream_text, ollama.pull, local.pull):
+                with pytest.raises(ProviderError, match=type(odd).__name__):
+                    streamed(odd)
+            assert len(server.requests) == looks, "nothing is sent"
+
+
+async def test_a_model_is_found_by_its_name_as_text() -> None:
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        assert (await ollama.resolve("ollama::llama3.2:3b")).id == "llama3.2:3b"
+        assert (await ollama.locate("llama3.2:3b")).id == "llama3.2:3b"
+        assert await ollama.find("lmstudio::llama3.2:3b") is None
+
+
+@pytest.mark.parametrize("odd", [5, "x", ["x"], [["x"]], [[object()]]])
+def test_vectors_are_made_of_numbers(odd: Any) -> None:  # noqa: ANN401
+    with pytest.raises(TypeError, match=r"row 0 is not made of numbers|not iterable"):
+        EmbeddingMatrix.from_rows(odd)
+    with pytest.raises(TypeError, match=r"must be an array\('f'\), not"):
+        EmbeddingMatrix(odd, rows=1)
 
 
 def test_a_secret_is_text_and_is_not_shown_where_it_is_not() -> None:

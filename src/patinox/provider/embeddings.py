@@ -25,6 +25,9 @@ class EmbeddingMatrix(Sequence[list[float]]):
 
     def __init__(self, data: array[float], *, rows: int) -> None:
         """Wrap `data`, the rows one after the other; its length must be a multiple of `rows`."""
+        if not isinstance(data, array):
+            msg = f"the data must be an array('f'), not {type(data).__name__}"
+            raise TypeError(msg)
         if data.typecode != "f":
             msg = f"the data must be an array('f'), not array({data.typecode!r})"
             raise ValueError(msg)
@@ -40,12 +43,17 @@ class EmbeddingMatrix(Sequence[list[float]]):
         """Copy `rows` into one block; a number too large for 32 bits becomes infinite.
 
         Raises:
+            TypeError: there is something else than numbers in them.
             ValueError: the rows are not equally long.
         """
         data: array[float] = array("f")
         lengths: list[int] = []
         for numbers in map(tuple, rows):
-            data.frombytes(struct.pack(f"{len(numbers)}f", *numbers))
+            try:
+                data.frombytes(struct.pack(f"{len(numbers)}f", *numbers))
+            except struct.error as error:
+                msg = f"row {len(lengths)} is not made of numbers"
+                raise TypeError(msg) from error
             lengths.append(len(numbers))
         if len(set(lengths)) > 1:
             msg = f"rows of {min(lengths)} to {max(lengths)} numbers do not make a matrix"

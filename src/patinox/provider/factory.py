@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def create_default_provider(
     environ: Mapping[str, str] | None = None,
     *,
-    file: Path | None = None,
+    file: Path | str | None = None,
     observers: Sequence[Observer] = (),
 ) -> LocalProvider | OllamaProvider | LMStudioProvider:
     """Make the provider for what is configured; nothing is sent yet.

@@ -110,7 +110,12 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     @classmethod
     def tool(cls, content: str, call: ToolCall) -> CompletionMessage:
-        """Make the turn that gives the model the result of a call it asked for."""
+        """Make the turn that gives the model the result of a call it asked for.
+
+        Raises:
+            InvalidRequest: the call is none.
+        """
+        _check_all("the call of a message", (call,), ToolCall)
         return cls(role="tool", content=content, tool_call_id=call.id, name=call.name)
 
     @classmethod

@@ -295,6 +295,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
 
         Without a port it is the usual one of the service, or 80.
         """
+        _name("service", service)
         port = DEFAULT_PORTS.get(service or "", 80)
         endpoint = parse_endpoint(text, default_port=port, setting=setting)
         return cls(endpoint=endpoint, service=service, name=name, setting=setting)
@@ -364,6 +365,15 @@ class LocalProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(config, EmbeddedConfig):
             config = replace(config, model_paths=(*self.model_paths, *config.model_paths))
         return replace(config, allow_cloud=config.allow_cloud or self.allow_cloud)
+
+
+def check_local_config(config: object) -> None:
+    """Refuse what is no `LocalProviderConfig`: raises `InvalidConfiguration`."""
+    if not isinstance(config, LocalProviderConfig):
+        raise InvalidConfiguration(
+            f"`config` is a {type(config).__name__}; allowed: a LocalProviderConfig.",
+            hint='An address: LocalProviderConfig(endpoints=(EndpointConfig.parse("..."),)).',
+        )
 
 
 def check_distinct(endpoints: Sequence[EndpointConfig]) -> None:

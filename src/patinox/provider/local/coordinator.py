@@ -23,7 +23,7 @@ from patinox.provider.config import (
 )
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.accounts import Call
-from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.config import LocalProviderConfig, check_local_config
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.environment import load_config
 from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
@@ -84,12 +84,8 @@ class LocalProvider(LifecycleFace):
         Raises:
             InvalidConfiguration: one of these is of a wrong kind.
         """
-        if config is not None and not isinstance(config, LocalProviderConfig):
-            msg = f"`config` is a {type(config).__name__}; allowed: a LocalProviderConfig."
-            raise InvalidConfiguration(
-                msg,
-                hint='An address: LocalProviderConfig(endpoints=(EndpointConfig.parse("..."),)).',
-            )
+        if config is not None:
+            check_local_config(config)
         self._config = config
         self._clock = clock
         self._observers = Observers(observers)
@@ -145,7 +141,13 @@ class LocalProvider(LifecycleFace):
 
         It shares everything with this one and ends with it. These defaults win over those it has
         already, and what a request says wins over both.
+
+        Raises:
+            InvalidConfiguration: they are none.
         """
+        if not isinstance(defaults, ModelDefaults):
+            msg = f"`defaults` is a {type(defaults).__name__}; allowed: a ModelDefaults."
+            raise InvalidConfiguration(msg)
         bound = copy.copy(self)
         bound._defaults = resolve(self._defaults, defaults)  # noqa: SLF001  the copy is our own
         return bound

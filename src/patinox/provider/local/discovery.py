@@ -11,9 +11,14 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.checks import check_text
+from patinox.provider.local.config import LocalProviderConfig, check_local_config
 from patinox.provider.local.endpoint import Endpoint
-from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
+from patinox.provider.local.errors import (
+    InvalidConfiguration,
+    ServiceNotFound,
+    ServiceUnavailable,
+)
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.local.health import begin_probe
 from patinox.provider.local.observers import NOBODY, Observers
@@ -51,7 +56,11 @@ class ServiceDiscovery:
             rng: randomness of the pauses between probes.
             observers: who is told of probes and changes.
 
+        Raises:
+            InvalidConfiguration: the config is none.
         """
+        if config is not None:
+            check_local_config(config)
         self.observers = observers
         self.config = config or LocalProviderConfig()
         self._own_transport = transport is None
@@ -100,14 +109,26 @@ class ServiceDiscovery:
         return known.info if known else None
 
     def known(self, name: str) -> Known | None:
-        """Return a service with who talks to it, by its id or as the best of a type."""
+        """Return a service with who talks to it, by its id or as the best of a type.
+
+        Raises:
+            InvalidRequest: the name is no text.
+        """
+        check_text("The name of a service", name)
         if name in self._known:
             return self._known[name]
         of_type = [item for item in self._known.values() if item.info.service_type == name]
         return min(of_type, key=lambda item: not item.info.status.routable, default=None)
 
     def provider(self, name: str) -> ServiceProvider:
-        """Return who talks to the service with this id; an id that was given out stays known."""
+        """Return who talks to the service with this id; an id that was given out stays known.
+
+        Raises:
+            ServiceNotFound: none has it.
+        """
+        if name not in self._known:
+            msg = f"No service has the id {check_text('The id of a service', name)!r}."
+            raise ServiceNotFound(msg, hint="The ids are those of `services`.")
         return self._known[name].provider
 
     def all_known(self) -> tuple[Known, ...]:
@@ -308,6 +329,7 @@ class ServiceDiscovery:
 
     async def call_in(self, name: str) -> Known | None:
         """Make a service that needs no server known; `None` if there is none of that name."""
+        check_text("The name of a service", name)
         spec = services().get(name)
         enabled = self.config.discovery_config.enabled_services
         allowed = enabled is None or name in enabled

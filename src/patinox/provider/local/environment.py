@@ -102,7 +102,7 @@ class _File(NamedTuple):
 def load_config(
     environ: Mapping[str, str] | None = None,
     *,
-    file: Path | None = None,
+    file: Path | str | None = None,
     more: Sequence[Variable] = (),
     **overrides: Unpack[Overrides],
 ) -> LocalProviderConfig:
@@ -125,7 +125,7 @@ def load_config(
 def load_settings(
     environ: Mapping[str, str] | None = None,
     *,
-    file: Path | None = None,
+    file: Path | str | None = None,
     more: Sequence[Variable] = (),
 ) -> Settings:
     """Join defaults, file and environment, and keep what `load_config` leaves out.
@@ -168,7 +168,7 @@ def load_settings(
 def explain(
     environ: Mapping[str, str] | None = None,
     *,
-    file: Path | None = None,
+    file: Path | str | None = None,
     more: Sequence[Variable] = (),
 ) -> list[VariableFate]:
     """Tell of each variable that is set whether it is used, overruled, ignored or wrong.
@@ -228,10 +228,15 @@ def semconv_opt_in(environ: Mapping[str, str] | None = None) -> frozenset[str]:
     return frozenset(word.strip() for word in words if word.strip())
 
 
-def _read_file(environ: Mapping[str, str], file: Path | None) -> _File:
-    named = environ.get("PATINOX_CONFIG", "").strip()
-    if file is None and named:
-        file = Path(expand_home(named, environ))
+def _read_file(environ: Mapping[str, str], file: Path | str | None) -> _File:
+    if not isinstance(environ, Mapping):
+        msg = f"`environ` is a {type(environ).__name__}; allowed: a mapping of names to texts."
+        raise InvalidConfiguration(msg)
+    if not isinstance(file, Path | str | None):
+        msg = f"`file` is a {type(file).__name__}; allowed: a path."
+        raise InvalidConfiguration(msg)
+    named = environ.get("PATINOX_CONFIG", "").strip() if file is None else str(file)
+    file = Path(expand_home(named, environ)) if named else None
     for path in default_files(environ) if file is None else (file,):
         if read := read_document(path, environ):
             document, warnings = read
@@ -249,7 +254,7 @@ def _variables(more: Sequence[Variable]) -> tuple[Variable, ...]:
 
 
 def _fates(
-    environ: Mapping[str, str], found: _File, *, file: Path | None, more: Sequence[Variable]
+    environ: Mapping[str, str], found: _File, *, file: Path | str | None, more: Sequence[Variable]
 ) -> Iterator[tuple[Variable, str, str]]:
     """Go through the variables that are set, with the text and what becomes of each."""
     taken = {"": "the file argument"} if file else {}

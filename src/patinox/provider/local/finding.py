@@ -72,7 +72,7 @@ class FindingMixin(LinkMixin):
             self._names = Names(models, self.normalize)
         return self._names.find(model.name)
 
-    async def resolve(self, model: ModelId) -> ModelInfo:
+    async def resolve(self, model: ModelId | str) -> ModelInfo:
         """Find the model, asking the server once more if it is not in a list that was kept.
 
         Raises:
@@ -97,16 +97,18 @@ class FindingMixin(LinkMixin):
             return self._allowed(info)
         return await in_time(self.resolve(model), within, phase, self.label)
 
-    async def locate(self, model: ModelId) -> ModelInfo:
+    async def locate(self, model: ModelId | str) -> ModelInfo:
         """Find the model as `resolve` does, wherever it runs; raises `ModelNotFound`."""
+        model = ModelId.parse(model)
         info = await self.find(model) or await self.find(model, fresh=True)
         if info is None:
             models = await self._catalog.get()
             raise model_not_found(model, models, where=self.label, service=self.id)
         return info
 
-    async def find(self, model: ModelId, *, fresh: bool = False) -> ModelInfo | None:
+    async def find(self, model: ModelId | str, *, fresh: bool = False) -> ModelInfo | None:
         """Find the model in the list that is kept, or in a `fresh` one."""
+        model = ModelId.parse(model)
         return self.among(await self._catalog.get(fresh=fresh), model)
 
     @property

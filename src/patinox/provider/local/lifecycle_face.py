@@ -91,6 +91,7 @@ class LifecycleFace(ABC):
             InvalidRequest: several services have it, and none is named; or the name is taken.
             ProviderError: as for `ServiceProvider.copy`.
         """
+        destination = ModelId.parse(destination)
         provider, wanted = await self._only_home(source)
         await provider.copy(wanted, destination, overwrite=overwrite)
 

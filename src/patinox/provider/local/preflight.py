@@ -17,6 +17,7 @@ from patinox.provider.types import (
     ModelInfo,
     TextCompletionRequest,
     Usage,
+    checked,
 )
 
 # What a request may need: the ability, what is said of a model that lacks it, what to do instead.
@@ -89,7 +90,12 @@ def estimate_tokens(request: Prompt) -> int:
     """Estimate how long the prompt of a request is, in tokens: a quarter of its bytes, roughly.
 
     Only the server knows it exactly, and only afterwards: `usage.prompt_tokens`.
+
+    Raises:
+        InvalidRequest: it is no request for an answer.
     """
+    if not isinstance(request, TextCompletionRequest):
+        checked(request, CompletionRequest)
     return _tokens_of_texts(request) + _TOKENS_PER_IMAGE * _count_images(request)
 
 
