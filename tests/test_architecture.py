@@ -21,7 +21,8 @@ FLOORS = """
     provider/images provider/schema provider/tools
     provider/models provider/messages provider/service_options provider/requests
     provider/answers provider/stream provider/types
-    provider/base provider/assemble local/types local/errors local/facts local/wire/ local/events
+    provider/base provider/assemble local/types local/naming local/errors local/facts local/wire/ \
+        local/events
     provider/lifecycle provider/toolloop
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
@@ -76,7 +77,14 @@ DRY = {
     *("provider/types", "provider/base", "provider/assemble", "provider/lifecycle"),
     *("provider/config", "local/config", "local/endpoint", "local/types", "local/errors"),
     *("local/facts", "local/wire/", "local/dialects/", "local/events", "local/health"),
-    *("local/routing", "local/retrying", "local/holding", "local/tally", "local/accounts"),
+    *(
+        "local/naming",
+        "local/routing",
+        "local/retrying",
+        "local/holding",
+        "local/tally",
+        "local/accounts",
+    ),
     *("local/spec", "local/nearest", "local/features", "local/preflight", "local/answer"),
 }
 # No line and no branch of these goes untested: the dry ones, and some that wait, but open nothing.

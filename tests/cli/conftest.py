@@ -108,6 +108,25 @@ def ollama(monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaEmulator]:
 
 
 @pytest.fixture
+def twins(
+    ollama: OllamaEmulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[dict[str, OllamaEmulator]]:
+    """Two Ollamas with one model, by their ids."""
+    with OllamaEmulator(models=(QWEN,)).run_in_thread() as second:
+        servers = {"ollama": ollama, "attic": second}
+        tables = (
+            f'[[endpoints]]\nurl = "{server.url}"\nname = "{name}"\n'
+            for name, server in servers.items()
+        )
+        file = tmp_path / "patinox.toml"
+        file.write_text("".join(tables), encoding="utf-8")
+        file.chmod(0o600)
+        monkeypatch.setenv("PATINOX_CONFIG", str(file))
+        monkeypatch.delenv("OLLAMA_ENDPOINT")
+        yield servers
+
+
+@pytest.fixture
 def lmstudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[LMStudioEmulator]:
     with LMStudioEmulator().run_in_thread() as emulator:
         monkeypatch.setenv("LMSTUDIO_ENDPOINT", emulator.url)

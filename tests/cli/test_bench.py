@@ -74,6 +74,23 @@ def test_a_named_model_is_measured_wherever_it_is(
     assert asked(ollama)
 
 
+def test_each_row_is_measured_on_its_own_service(
+    run: Run, twins: dict[str, OllamaEmulator]
+) -> None:
+    measured = run("bench", "qwen3:4b", *BRIEF, "--json").json["results"]
+    assert sorted(each["service"] for each in measured) == ["attic", "ollama"]
+    assert {len(asked(server)) for server in twins.values()} == {7}
+
+
+def test_an_exact_id_is_measured_alone(run: Run, twins: dict[str, OllamaEmulator]) -> None:
+    (measured,) = run("bench", "ollama::qwen3:4b", *BRIEF, "--json").json["results"]
+    assert measured["service"] == "ollama"
+    assert {name: len(asked(server)) for name, server in twins.items()} == {
+        "ollama": 7,
+        "attic": 0,
+    }
+
+
 def test_what_is_measured_is_told_in_fields_with_units(run: Run, ollama: OllamaEmulator) -> None:
     result = run("bench", "llama3.2:3b", *BRIEF, "--json")
     assert result.code == 0

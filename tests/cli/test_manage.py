@@ -184,6 +184,21 @@ def test_an_unknown_model_is_not_found(run: Run, command: str) -> None:
 # cp
 
 
+@pytest.mark.parametrize("words", [["ollama::qwen3:4b"], ["-s", "ollama", "qwen3:4b"]])
+def test_an_exact_id_is_meant_before_others_of_its_kind(
+    run: Run, twins: dict[str, OllamaEmulator], words: list[str]
+) -> None:
+    assert run("cp", *words, "mine").code == 0
+    assert run("unload", *words).out == "  qwen3:4b is out of memory.\n"
+    assert run("ps", "--json").json[0]["service"] == "attic"
+    assert [info["service"] for info in run("models", "--json").json if "mine" in info["id"]] == [
+        "ollama"
+    ]
+    assert {seen.path for seen in twins["attic"].requests}.isdisjoint(
+        {"/api/copy", "/api/generate"}
+    )
+
+
 def test_a_copy_has_a_second_name(run: Run, ollama: OllamaEmulator) -> None:
     assert run("cp", "qwen3:4b", "mine").out == "  qwen3:4b on Ollama is mine too.\n"
     again = run("cp", "qwen3:4b", "mine")

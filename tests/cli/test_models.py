@@ -81,6 +81,15 @@ def test_a_service_whose_models_are_missing_is_named(
     assert "LM Studio is unauthorized: its models may be missing." in result.err
 
 
+@pytest.mark.usefixtures("twins")
+def test_an_id_shows_that_service_alone(run: Run) -> None:
+    for name in ("ollama", "attic"):
+        found = run("models", "-s", name, "--json").json
+        assert {info["service"] for info in found} == {name}
+        status = run("status", "-s", name, "--json").json
+        assert [info["id"] for info in status["services"]] == [name]
+
+
 @pytest.mark.usefixtures("nothing_inside")
 def test_without_any_service_there_is_nothing_to_list(run: Run) -> None:
     result = run("models", "--json")

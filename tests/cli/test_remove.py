@@ -1,6 +1,7 @@
 """`patinox rm`: nothing is deleted that was not meant."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -66,6 +67,31 @@ def test_where_several_have_it_one_must_be_named(
     assert (other.code, "My Models" in other.err) == (1, True)
     assert one.code == 0
     assert deleted(ollama) == ["qwen3:4b"]
+
+
+@pytest.mark.parametrize("words", [["ollama::qwen3:4b"], ["-s", "ollama", "qwen3:4b"]])
+def test_an_exact_id_is_meant_before_others_of_its_kind(
+    run: Run, twins: dict[str, OllamaEmulator], words: list[str]
+) -> None:
+    result = run("rm", "--yes", *words)
+    assert (result.code, result.err) == (0, "")
+    assert {name: deleted(server) for name, server in twins.items()} == {
+        "ollama": ["qwen3:4b"],
+        "attic": [],
+    }
+
+
+def test_a_kind_of_which_there_are_several_names_none(
+    run: Run, twins: dict[str, OllamaEmulator], tmp_path: Path
+) -> None:
+    file = tmp_path / "patinox.toml"
+    said = file.read_text(encoding="utf-8")
+    file.write_text(said.replace('"ollama"', '"cellar"'), encoding="utf-8")
+    for words in (["ollama::qwen3:4b"], ["-s", "ollama", "qwen3:4b"]):
+        result = run("rm", "--yes", *words)
+        assert result.code == 2
+        assert "attic::qwen3:4b, cellar::qwen3:4b" in result.err
+    assert not [name for server in twins.values() for name in deleted(server)]
 
 
 def test_what_cannot_be_deleted_is_refused_before_anybody_is_asked(

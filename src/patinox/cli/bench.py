@@ -129,10 +129,12 @@ async def chosen(local: LocalProvider, setup: Setup, names: Sequence[str]) -> li
     found = dict[ModelId, ModelInfo]()
     for name in names:
         named = await find_model(local, name, setup)
-        wanted = ModelId.parse(name)
+        wanted = ModelId(named.wanted.name)
         there = [
             info
-            for info in await chosen_models(local, setup)
+            for info in await chosen_models(
+                local, setup._replace(service=named.wanted.provider_hint)
+            )
             if local.discovery.provider(info.service).match(wanted, [info])
         ] or [named.info]
         if all(info.remote for info in there):

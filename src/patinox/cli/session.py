@@ -20,6 +20,7 @@ from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.environment import Settings, load_settings
 from patinox.provider.local.errors import ModelNotFound, ServiceNotFound
+from patinox.provider.local.naming import meant
 from patinox.provider.local.nearest import model_not_found
 from patinox.provider.local.registry import endpoint_variables, services
 from patinox.provider.local.routing import pick_default
@@ -133,14 +134,9 @@ def _nearest(name: str, there: Sequence[str]) -> str:
     )
 
 
-def is_service(info: ServiceInfo, name: str | None) -> bool:
-    """Whether `--service NAME` means it; every service is meant where none is named."""
-    return name is None or name in (info.id, info.service_type)
-
-
 def chosen_services(local: LocalProvider, setup: Setup) -> list[ServiceInfo]:
     """List the services that are meant."""
-    return [info for info in local.services if is_service(info, setup.service)]
+    return meant(setup.service, local.services)
 
 
 async def chosen_models(local: LocalProvider, setup: Setup) -> list[ModelInfo]:

@@ -44,7 +44,8 @@ class ModelId(msgspec.Struct, frozen=True, order=True):
 
     Attributes:
         name: the server's own name of the model.
-        provider_hint: id or type of a service, or `None` for wherever the model is.
+        provider_hint: id of a service, or a kind of service where none has that id; `None` for
+            wherever the model is.
     """
 
     name: str

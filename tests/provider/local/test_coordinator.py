@@ -531,6 +531,42 @@ async def test_the_type_names_the_best_of_its_kind(config_for: ConfigFor) -> Non
         assert repr(local) == ("<LocalProvider 2 services: 1 available, 1 unavailable | 2 models>")
 
 
+async def test_an_exact_id_is_asked_alone_however_busy_it_is(config_for: ConfigFor) -> None:
+    async with OllamaEmulator(models=[talker()]) as one, OllamaEmulator(models=[talker()]) as two:
+        places = (called("ollama", one), called("attic", two))
+        async with LocalProvider(config_for(*places)) as local:
+            request = CompletionRequest(f"ollama::{MODEL}", ["Hello"])
+            answers = await asyncio.gather(*(local.complete(request) for _ in range(3)))
+    assert {(answer.service, answer.reason) for answer in answers} == {
+        ("ollama", "asked for by name")
+    }
+    assert (chats(one), chats(two)) == (3, 0)
+
+
+async def test_a_model_that_only_another_of_the_kind_has_is_not_found_and_told_of(
+    config_for: ConfigFor,
+) -> None:
+    async with OllamaEmulator(models=[]) as one, OllamaEmulator(models=[talker()]) as two:
+        places = (called("ollama", one), called("attic", two))
+        async with LocalProvider(config_for(*places)) as local:
+            with pytest.raises(ModelNotFound) as caught:
+                await local.complete(CompletionRequest(f"ollama::{MODEL}", ["Hello"]))
+    assert caught.value.nearest == (f"attic::{MODEL}",)
+    assert chats(two) == 0
+
+
+async def test_a_default_is_on_the_preferred_id_before_the_preferred_kind(
+    config_for: ConfigFor,
+) -> None:
+    async with OllamaEmulator(models=[talker()]) as one, OllamaEmulator(models=[talker()]) as two:
+        places = (called("attic", one), called("ollama", two))
+        for preferred, service in (("ollama", "ollama"), ("attic", "attic")):
+            config = config_for(*places, preferred_service=preferred)
+            async with LocalProvider(config) as local:
+                info, _ = await local.default_model()
+                assert info.service == service
+
+
 async def test_a_model_that_came_after_the_list_is_found(config_for: ConfigFor) -> None:
     async with OllamaEmulator(models=[]) as ollama, LocalProvider(config_for(ollama)) as local:
         assert await local.list_models() == []

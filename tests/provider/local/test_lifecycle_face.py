@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from patinox.provider.errors import CapabilityNotSupported, CloudModelRefused, InvalidRequest
-from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import (
     ModelNotFound,
@@ -31,6 +31,10 @@ CHAT = OllamaModel(name="chat:1b", context_length=8192)
 NEW = OllamaModel(name="new:1b", size=1_000_000)
 OWL = LMStudioModel(key="acme/owl-4b")
 SAME = LMStudioModel(key="chat:1b", loaded_context_length=4096)
+
+
+def called(name: str, server: EmulatedServer) -> EndpointConfig:
+    return EndpointConfig.parse(server.url, name=name)
 
 
 def changes(server: EmulatedServer) -> list[str]:
@@ -205,6 +209,33 @@ async def test_where_several_have_it_one_must_be_named_before_anything_is_lost(
     assert changes(ollama) == ["/api/delete"]
 
 
+async def test_of_two_of_a_kind_the_one_with_the_id_is_meant(config_for: ConfigFor) -> None:
+    loaded = OllamaModel(name="chat:1b", loaded=True)
+    async with (
+        OllamaEmulator(models=[loaded]) as meant,
+        OllamaEmulator(models=[loaded]) as other,
+        LocalProvider(config_for(called("ollama", meant), called("attic", other))) as local,
+    ):
+        await local.copy("ollama::chat:1b", "mine")
+        assert await local.unload("ollama::chat:1b")
+        await local.delete("ollama::chat:1b")
+    assert changes(meant) == ["/api/copy", "/api/generate", "/api/delete"]
+    assert changes(other) == []
+
+
+async def test_where_a_kind_means_several_one_must_be_named(config_for: ConfigFor) -> None:
+    async with (
+        OllamaEmulator(models=[CHAT]) as one,
+        OllamaEmulator(models=[CHAT]) as two,
+        LocalProvider(config_for(called("attic", one), called("cellar", two))) as local,
+    ):
+        with pytest.raises(InvalidRequest, match="attic::chat:1b, cellar::chat:1b"):
+            await local.delete("ollama::chat:1b")
+        await local.delete("cellar::chat:1b")
+    assert changes(one) == []
+    assert changes(two) == ["/api/delete"]
+
+
 # Downloads.
 
 
@@ -235,6 +266,22 @@ async def test_a_download_goes_to_the_service_that_is_preferred_or_named(
             assert (await download.wait()).done
         assert await local.supports_model("acme/new-1b")
     assert changes(ollama) == []
+
+
+@pytest.mark.parametrize("preferred", ["ollama", "lmstudio"])
+async def test_a_download_goes_to_the_preferred_id_before_the_preferred_kind(
+    config_for: ConfigFor, preferred: str
+) -> None:
+    async with (
+        OllamaEmulator(models=[CHAT], pullable=[NEW]) as kind,
+        OllamaEmulator(models=[CHAT], pullable=[NEW]) as exact,
+    ):
+        places = (called("attic", kind), called(preferred, exact))
+        config = config_for(*places, preferred_service=preferred)
+        async with LocalProvider(config) as local, local.pull("new:1b") as download:
+            assert (await download.wait()).done
+    assert changes(kind) == []
+    assert changes(exact) == ["/api/pull"]
 
 
 async def test_a_download_that_broke_off_goes_nowhere_else(config_for: ConfigFor) -> None:

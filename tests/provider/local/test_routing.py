@@ -21,6 +21,7 @@ BUSY = ServiceStatus.RATE_LIMITED
 QUICK = Speed(first_token=0.1, tokens_per_second=100)
 SLOW = Speed(first_token=0.1, tokens_per_second=10)
 ANY = ModelId("m")
+MEMORIZED = "has the model in memory"
 
 
 def at(
@@ -80,6 +81,11 @@ CASES: dict[str, tuple[str, list[Candidate], list[tuple[str, str]]]] = {
         "ollama@b",
         [at("ollama@a"), at("ollama@b")],
         [("ollama@b", "preferred"), ("ollama@a", "is available")],
+    ),
+    "preferred by its id before preferred by its kind": (
+        "ollama",
+        [at("ollama@a", rank=1, loaded=True), at("lmstudio", loaded=True), at("ollama", rank=3)],
+        [("ollama", "preferred"), ("ollama@a", "preferred"), ("lmstudio", MEMORIZED)],
     ),
     "health before preferred": (
         "ollama",
@@ -180,20 +186,9 @@ def test_who_is_asked_first_and_why(
         assert plan(ANY, [*order, *candidates[4:]], preference=preference) == wanted
 
 
-@pytest.mark.parametrize(
-    ("hint", "services"),
-    [
-        ("ollama", ["ollama", "ollama@b"]),
-        ("ollama@b", ["ollama@b"]),
-        ("lmstudio", ["lmstudio"]),
-        ("llamacpp", []),
-    ],
-)
-def test_who_is_asked_for_by_name_is_asked_alone(hint: str, services: list[str]) -> None:
-    candidates = [at("ollama@b", rank=3), at("lmstudio", loaded=True), at("ollama", rank=1)]
-    choices = plan(ModelId("m", hint), candidates, preference="lmstudio")
-    assert [choice.service for choice in choices] == services
-    assert {choice.reason for choice in choices} <= {"asked for by name"}
+def test_the_reason_of_one_that_was_named_is_its_name() -> None:
+    (choice,) = plan(ModelId("m", "ollama"), [at("ollama")], preference="lmstudio")
+    assert choice.reason == "asked for by name"
 
 
 def test_nobody_is_preferred_unless_told() -> None:
@@ -316,6 +311,27 @@ DEFAULTS: dict[str, tuple[list[ModelInfo], tuple[str, str] | None]] = {
     "a service that wants a key": ([model("a", service="locked", loaded=True)], None),
     "a service nobody knows": ([model("a", service="elsewhere", loaded=True)], None),
 }
+PREFERRED = {"up": 2, "warming": 1, "shaky": 0}
+
+
+@pytest.mark.parametrize(
+    ("services", "chosen"),
+    [
+        (("up", "warming", "shaky"), "shaky"),
+        (("up", "warming"), "warming"),
+        (("up", "down"), "up"),
+    ],
+)
+def test_the_default_is_on_the_service_that_is_preferred_most(
+    services: tuple[str, ...], chosen: str
+) -> None:
+    models = [
+        model("m", service=service, size=size, loaded=service == "up")
+        for size, service in enumerate(services)
+    ]
+    found = pick_default(models, HEALTH, preferred=PREFERRED)
+    assert found is not None
+    assert found[0].service == chosen
 
 
 @pytest.mark.parametrize(("models", "expected"), DEFAULTS.values(), ids=DEFAULTS)
@@ -330,7 +346,7 @@ def test_which_model_is_used_where_none_is_named(
 def test_a_preferred_service_goes_before_what_is_in_memory_elsewhere() -> None:
     models = [model("a", loaded=True, size=1), model("b", service="shaky", size=9)]
     for order in permutations(models):
-        chosen = pick_default(order, HEALTH, preferred={"shaky"})
+        chosen = pick_default(order, HEALTH, preferred={"shaky": 0})
         assert chosen is not None
         assert (chosen[0].id, chosen[1]) == ("b", SMALLEST)
 

@@ -33,6 +33,7 @@ from patinox.provider.local.features import Prompt
 from patinox.provider.local.lifecycle_face import LifecycleFace
 from patinox.provider.local.lmstudio import LMStudioProvider
 from patinox.provider.local.lookup import ModelLookup
+from patinox.provider.local.naming import nearness
 from patinox.provider.local.observers import Observers
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.preflight import schema_in
@@ -369,7 +370,7 @@ class LocalProvider(LifecycleFace):
         models = await self._every_model()
         health = {info.id: info.status for info in self.services}
         wanted = self.config.preferred_service
-        preferred = {info.id for info in self.services if wanted in {info.id, info.service_type}}
+        preferred = {info.id: nearness(info, wanted) for info in self.services}
         return pick_default(models, health, preferred=preferred, vision=vision)
 
     # How it is done.

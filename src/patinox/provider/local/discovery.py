@@ -21,6 +21,7 @@ from patinox.provider.local.errors import (
 )
 from patinox.provider.local.flight import SingleFlight
 from patinox.provider.local.health import begin_probe
+from patinox.provider.local.naming import meant
 from patinox.provider.local.observers import NOBODY, Observers
 from patinox.provider.local.probing import Finding, Place, Proof, look_at, proven, usual_endpoints
 from patinox.provider.local.registry import service, services
@@ -115,10 +116,12 @@ class ServiceDiscovery:
             InvalidRequest: the name is no text.
         """
         check_text("The name of a service", name)
-        if name in self._known:
-            return self._known[name]
-        of_type = [item for item in self._known.values() if item.info.service_type == name]
-        return min(of_type, key=lambda item: not item.info.status.routable, default=None)
+        return min(self.meant(name), key=lambda item: not item.info.status.routable, default=None)
+
+    def meant(self, name: str | None) -> list[Known]:
+        """Return the service with this id, else all of this kind; every one for `None`."""
+        infos = meant(name, (known.info for known in self._known.values()))
+        return [self._known[info.id] for info in infos]
 
     def provider(self, name: str) -> ServiceProvider:
         """Return who talks to the service with this id; an id that was given out stays known.

@@ -66,7 +66,7 @@ class FindingMixin(LinkMixin):
 
     def match(self, model: ModelId, models: Sequence[ModelInfo]) -> ModelInfo | None:
         """Find the model among `models`: by its exact name, else by a name that means the same."""
-        if model.provider_hint not in {None, self.id, self.service_type}:
+        if not self.is_meant(model):
             return None
         if self._names is None or self._names.models is not models:
             self._names = Names(models, self.normalize)

@@ -261,7 +261,7 @@ class LifecycleMixin(FindingMixin):
 
     def _own_name(self, model: ModelId | str) -> str:
         wanted = ModelId.parse(model)
-        if wanted.provider_hint not in {None, self.id, self.service_type}:
+        if not self.is_meant(wanted):
             msg = f"{str(wanted)!r} names another service than {self.id}."
             raise InvalidRequest(msg)
         return wanted.name

@@ -21,6 +21,7 @@ from patinox.provider.lifecycle import (
 )
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.lookup import ModelLookup
+from patinox.provider.local.naming import nearness
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.watch import Known
 from patinox.provider.types import ModelId
@@ -132,7 +133,7 @@ class LifecycleFace(ABC):
         preferred = self.discovery.config.preferred_service
         known = sorted(
             (known for known in self.discovery.all_known() if known.info.status.routable),
-            key=lambda known: preferred not in {known.info.id, known.info.service_type},
+            key=lambda known: nearness(known.info, preferred),
         )
         refusals = list[str]()
         for each in known:

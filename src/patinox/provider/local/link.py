@@ -23,7 +23,7 @@ from patinox.provider.local.waiting import MANY, MUCH, in_time, off_loop
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest
 from patinox.provider.local.wire.json import decode_entries, decode_leniently
 from patinox.provider.secret import Secret
-from patinox.provider.types import ModelInfo
+from patinox.provider.types import ModelId, ModelInfo
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -53,6 +53,10 @@ class LinkMixin(ABC):
     def address(self) -> str:
         """Where it is, for people."""
         return str(self.endpoint)
+
+    def is_meant(self, model: ModelId) -> bool:
+        """Whether the model is asked for here, where it is this service that was asked."""
+        return model.provider_hint in {None, self.id, self.service_type}
 
     async def key(self) -> Secret | None:
         """Return the key to show; raises `ServiceUnavailable` if somebody else would see it."""

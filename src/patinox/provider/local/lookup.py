@@ -58,7 +58,7 @@ class ModelLookup:
         return await self._named(ModelId(rest, prefix))
 
     async def _named(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
-        usable = [known for known in self._discovery.all_known() if _meant(known, wanted)]
+        usable = self._discovery.meant(wanted.provider_hint)
         well = [known for known in usable if known.info.status.routable]
         ill = [known for known in usable if not known.info.status.routable]
         # One that is down is only in the way as long as another has the model.
@@ -164,11 +164,10 @@ class ModelLookup:
         lists = await self.lists()
         hint = wanted.provider_hint
         alone = not any(info.status.routable for info in known)
-        for info in known:
-            said = lists.get(info.id)
-            meant = alone if hint is None else hint in {info.id, info.service_type}
-            if meant and isinstance(said, AuthenticationError):
-                said.service = info.id
+        for each in self._discovery.meant(hint) if alone or hint is not None else ():
+            said = lists.get(each.info.id)
+            if isinstance(said, AuthenticationError):
+                said.service = each.info.id
                 return said
         if alone:
             return self.nothing_runs()
@@ -215,10 +214,6 @@ class ModelLookup:
             f"No model server answers on this machine. Tried: {tried or 'no address'}.",
             hint=f"Start one: {starts}; more: patinox doctor",
         )
-
-
-def _meant(known: Known, wanted: ModelId) -> bool:
-    return wanted.provider_hint in {None, known.info.id, known.info.service_type}
 
 
 def _same_weights(choices: Sequence[Choice], candidates: Sequence[Candidate]) -> tuple[Choice, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
 
+from patinox.provider.local.naming import NEITHER, nearness
 from patinox.provider.local.types import LocalService, Occupancy, ServiceInfo, ServiceStatus
 from patinox.provider.types import ModelId, ModelInfo, Timings
 
@@ -119,13 +120,11 @@ def plan(
 ) -> tuple[Choice, ...]:
     """Order the services that have a model, each with what put it before the next.
 
-    What is asked for by name is asked alone. Else what decides is, one after the other: this
-    machine before the cloud, health, preference, having the model in memory, having a free place,
-    having been fast lately where that is known of all that are alike so far, the usual order of the
-    kinds.
+    The candidates are those that `wanted` may mean. What decides is, one after the other: this
+    machine before the cloud, health, preference (of an id, then of a kind), having the model in
+    memory, having a free place, having been fast lately where that is known of all that are alike
+    so far, the usual order of the kinds.
     """
-    if wanted.provider_hint is not None:
-        candidates = [item for item in candidates if _is(item.service, wanted.provider_hint)]
     if len(candidates) == 1:
         return (_choice(wanted, candidates[0], _alone(candidates[0], preference, 1)),)
     orders = _paced({item.service.id: _order(item, preference) for item in candidates}, candidates)
@@ -155,14 +154,16 @@ def pick_default(
     models: Sequence[ModelInfo],
     health: Mapping[str, ServiceStatus],
     *,
-    preferred: Collection[str] = (),
+    preferred: Mapping[str, int] | None = None,
     vision: bool = False,
 ) -> tuple[ModelInfo, str] | None:
     """Choose a chat model where none was named: in memory, else the smallest; the toy last.
 
-    The services with the `preferred` ids go before the others. A model that runs in the cloud, or
-    is known not to chat, is never chosen, nor with `vision` one that is not known to see pictures.
+    The smaller the number that `preferred` has for the id of a service, the earlier it comes. A
+    model that runs in the cloud, or is known not to chat, is never chosen, nor with `vision` one
+    that is not known to see pictures.
     """
+    places = preferred or {}
     chatting = [
         info
         for info in models
@@ -173,7 +174,9 @@ def pick_default(
     ]
     if not chatting:
         return None
-    chosen = min(chatting, key=lambda info: (info.demo, info.service not in preferred, _size(info)))
+    chosen = min(
+        chatting, key=lambda info: (info.demo, places.get(info.service, NEITHER), _size(info))
+    )
     if chosen.demo:
         return chosen, "only the demo model is here"
     smallest = "the smallest that sees pictures" if vision else "the smallest chat model"
@@ -191,17 +194,13 @@ def _size(info: ModelInfo) -> tuple[bool, bool, float, str]:
     )
 
 
-def _is(service: ServiceInfo, name: str) -> bool:
-    return name in {service.id, service.service_type}
-
-
 def _order(item: Candidate, preference: str) -> Order:
     """Place a candidate; its pace comes after that, where all that are alike have one."""
     health = _PLACES.get(item.service.status, _LAST)
     return (
         item.model.remote,
         health if item.admitted else _LAST,
-        not _is(item.service, preference),
+        nearness(item.service, preference),
         not item.model.loaded,
         item.occupancy.ahead,
     )
@@ -239,7 +238,7 @@ def _alone(item: Candidate, preference: str, count: int) -> str:
 
 def _merit(item: Candidate, preference: str) -> str:
     """Say what speaks for a candidate where it was put before nobody else."""
-    if _is(item.service, preference):
+    if nearness(item.service, preference) < NEITHER:
         return "preferred"
     return "has the model in memory" if item.model.loaded else _state(item)
 
