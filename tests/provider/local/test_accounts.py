@@ -271,9 +271,9 @@ def test_the_time_that_a_server_worked_in_vain_begins_when_it_is_called(notes: N
         (ServiceUnavailable("x", sent=False), "connecting", False),
         (ServiceUnavailable("x"), "sent", True),
         (ServiceTimeout("x", phase="first_token", seconds=1), "sent", True),
-        (RateLimited("x", status=503), "sent", False),
-        (InvalidRequest("x", status=400), "sent", False),
-        (ServiceError("x", status=500), "sent", True),
+        (RateLimited("x", status=503), "answering", False),
+        (InvalidRequest("x", status=400), "answering", False),
+        (ServiceError("x", status=500), "answering", True),
     ],
 )
 def test_an_attempt_says_how_far_it_came_and_whether_it_may_have_run(

@@ -13,6 +13,7 @@ from patinox.provider.errors import (
 )
 from patinox.provider.local.errors import (
     AllServicesFailed,
+    LocalResourcesExhausted,
     ModelNotFound,
     ModelNotLoaded,
     ParseError,
@@ -22,7 +23,7 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.events import Phase
-from patinox.provider.local.retrying import Tries, Try, may_have_executed, reached
+from patinox.provider.local.retrying import Tries, Try, corrected, may_have_executed
 from patinox.provider.local.routing import Choice
 from patinox.provider.types import ModelId
 
@@ -65,7 +66,7 @@ def course(*errors: ProviderError, among: Tries) -> str:
         if following is None:
             return asked + "."
         asked += following.choice.service
-        among.failed(following.choice, error, 0.0)
+        among.failed(following.choice, error, 0.0, corrected(Phase.SENT, error))
     return asked + ("." if among.next(0.0) is None else "")
 
 
@@ -132,14 +133,14 @@ def test_an_end_for_everybody_ends_the_waiting_too() -> None:
 def test_who_could_not_be_reached_is_asked_again_after_a_moment() -> None:
     among = tries(A)
     among.next(0.0)
-    among.failed(A, NO_ROUTE, 0.0)
+    among.failed(A, NO_ROUTE, 0.0, Phase.CONNECTING)
     assert among.next(0.0) == Try(choice=A, wait=0.1)
 
 
 def test_the_moment_is_longer_after_more_failures() -> None:
     among = tries(A, B)
-    among.failed(A, BROKE, 0.0)
-    among.failed(B, NO_ROUTE, 0.0)
+    among.failed(A, BROKE, 0.0, Phase.ANSWERING)
+    among.failed(B, NO_ROUTE, 0.0, Phase.CONNECTING)
     assert among.next(0.0) == Try(choice=B, wait=0.2)
 
 
@@ -149,45 +150,47 @@ def test_the_moment_is_longer_after_more_failures() -> None:
 def test_who_is_busy_is_waited_for_as_it_says(asked: float, passed: float, wait: float) -> None:
     among = tries(A)
     among.next(100.0)
-    among.failed(A, RateLimited("Busy.", retry_after=asked), 100.0)
+    among.failed(A, RateLimited("Busy.", retry_after=asked), 100.0, Phase.ANSWERING)
     assert among.next(100.0 + passed) == Try(choice=A, wait=wait)
 
 
 def test_who_loads_its_model_is_waited_for() -> None:
     among = tries(A)
     among.next(0.0)
-    among.failed(A, WARMING, 0.0)
+    among.failed(A, WARMING, 0.0, Phase.ANSWERING)
     assert among.next(0.0) == Try(choice=A, warming=True)
 
 
 @pytest.mark.parametrize(
-    ("error", "phase", "executed"),
+    ("noted", "error", "phase", "executed"),
     [
-        (NO_ROUTE, Phase.CONNECTING, False),
-        (REFUSED, Phase.CONNECTING, False),
-        (NO_CONNECTION, Phase.CONNECTING, False),
-        (ServiceTimeout("Slow.", phase="listing", seconds=1), Phase.FINDING, False),
-        (FULL, Phase.FINDING, False),
-        (InvalidRequest("Wrong."), Phase.FINDING, False),
-        (ModelNotFound("Not here."), Phase.FINDING, False),
-        (RESET, Phase.SENT, True),
-        (NO_TOKEN, Phase.SENT, True),
-        (OWN_LIMIT, Phase.SENT, True),
-        (BUSY, Phase.ANSWERING, False),
-        (KEY, Phase.ANSWERING, False),
-        (InvalidRequest("Wrong.", status=400), Phase.ANSWERING, False),
-        (ModelMismatch("Another."), Phase.ANSWERING, True),
-        (BROKE, Phase.ANSWERING, True),
-        (ParseError("Rubbish."), Phase.ANSWERING, True),
-        (StreamInterrupted("Empty."), Phase.ANSWERING, True),
-        (HALF, Phase.OUTPUT, True),
+        # Nobody took the call.
+        (Phase.FINDING, REFUSED, Phase.CONNECTING, False),
+        (Phase.SENT, REFUSED, Phase.CONNECTING, False),
+        (Phase.SENT, NO_ROUTE, Phase.CONNECTING, False),
+        (Phase.SENT, NO_CONNECTION, Phase.CONNECTING, False),
+        (Phase.SENT, LocalResourcesExhausted("No port left."), Phase.CONNECTING, False),
+        # What was seen is so.
+        (Phase.FINDING, FULL, Phase.FINDING, False),
+        (Phase.FINDING, ServiceError("No list.", status=500), Phase.FINDING, False),
+        (Phase.FINDING, OWN_LIMIT, Phase.FINDING, False),
+        (Phase.SENT, RESET, Phase.SENT, True),
+        (Phase.SENT, NO_TOKEN, Phase.SENT, True),
+        (Phase.ANSWERING, NO_TOKEN, Phase.ANSWERING, True),
+        (Phase.OUTPUT, HALF, Phase.OUTPUT, True),
+        # There was a reply, and some say that nothing was begun.
+        (Phase.SENT, BROKE, Phase.ANSWERING, True),
+        (Phase.SENT, ParseError("Compressed."), Phase.ANSWERING, True),
+        (Phase.ANSWERING, BUSY, Phase.ANSWERING, False),
+        (Phase.ANSWERING, KEY, Phase.ANSWERING, False),
     ],
     ids=str,
 )
-def test_how_far_an_attempt_came_is_told_by_its_error(
-    error: ProviderError, phase: Phase, *, executed: bool
+def test_how_far_an_attempt_came_is_what_was_seen_and_its_error(
+    noted: Phase, error: ProviderError, phase: Phase, *, executed: bool
 ) -> None:
-    assert (reached(error), may_have_executed(error)) == (phase, executed)
+    reached = corrected(noted, error)
+    assert (reached, may_have_executed(reached, error)) == (phase, executed)
 
 
 def test_one_service_that_failed_raises_what_it_said_last() -> None:
@@ -204,7 +207,7 @@ def test_what_would_be_the_same_everywhere_is_raised_as_it_is_whatever_failed_be
 
 def test_several_are_one_error_with_the_first_as_its_cause() -> None:
     among = tries(A, B)
-    first = ServiceError("It broke.", hint="Restart it.")
+    first = ServiceError("It broke.", status=500, hint="Restart it.")
     course(first, RESET, among=among)
     error = among.error()
     assert isinstance(error, AllServicesFailed)

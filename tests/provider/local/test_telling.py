@@ -46,6 +46,7 @@ ConfigFor = Callable[..., LocalProviderConfig]
 Fault = Callable[[Exchange], Awaitable[bool]]
 MODEL = "talker:1b"
 ANSWER = "One two three four."
+CRASH = b'{"error":"llama runner process has terminated"}'
 CHAT = CompletionRequest(MODEL, ["Count."])
 
 
@@ -85,7 +86,7 @@ def crashes(path: str = "/api/chat") -> Fault:
     async def fault(exchange: Exchange) -> bool:
         if exchange.path != path:
             return False
-        await exchange.reply(500, b'{"error":"llama runner process has terminated"}')
+        await exchange.reply(500, CRASH)
         return True
 
     return fault
@@ -207,10 +208,31 @@ async def test_a_request_that_another_server_saved_shows_both_attempts(
     assert notes.end.server.id == "lmstudio"
     failed, answered = notes.attempts
     assert (failed.server.id, failed.outcome, failed.error) == ("ollama", "error", "ServiceError")
-    assert (failed.at_fault, failed.phase, failed.may_have_executed) == (True, "sent", True)
+    assert (failed.at_fault, failed.phase, failed.may_have_executed) == (True, "answering", True)
+    assert failed.received_bytes == len(CRASH)
     assert (answered.server.id, answered.outcome) == ("lmstudio", "success")
     assert (rates["ollama"].requests, rates["ollama"].failures) == (1, 1)
     assert (rates["lmstudio"].requests, rates["lmstudio"].failures) == (1, 0)
+
+
+async def test_the_error_of_all_tells_of_each_attempt_what_observers_were_told(
+    config_for: ConfigFor, notes: Notes
+) -> None:
+    async with (
+        OllamaEmulator(models=[talker(loaded=True)]) as first,
+        LMStudioEmulator(models=[LMStudioModel(key=MODEL)]) as second,
+        LocalProvider(
+            config_for(first, second, preferred_service="ollama"), observers=[notes]
+        ) as local,
+    ):
+        first.faults.append(crashes())
+        await local.list_models()  # kept for a moment, in which the second one ends
+        await second.stop()
+        with pytest.raises(AllServicesFailed) as caught:
+            await local.complete(CHAT)
+    told = [(each.server.id, each.phase, each.may_have_executed) for each in notes.attempts]
+    tried = [(each.service, each.phase, each.may_have_executed) for each in caught.value.tried]
+    assert told == tried == [("ollama", "answering", True), ("lmstudio", "connecting", False)]
 
 
 async def test_an_answer_that_breaks_off_is_told_by_its_error(
@@ -276,6 +298,8 @@ async def test_vectors_and_lists_are_operations_too(config_for: ConfigFor, notes
     assert good.time_to_first_token is None
     assert (listed.outcome, listed.requested) == ("success", "")
     assert (bad.outcome, bad.error) == ("error", "ServiceError")
+    assert bad.received_bytes == bad.attempts * len(CRASH)
+    assert {each.phase for each in notes.attempts[1:]} == {"answering"}
     assert notes.attempts[0].phase == "ended"
     assert (info.metrics.requests, info.metrics.failures) == (1 + bad.attempts, bad.attempts)
     assert "secret" not in repr(notes.seen)

@@ -36,7 +36,7 @@ from patinox.provider.local.events import (
 from patinox.provider.local.features import Prompt
 from patinox.provider.local.health import counts_against
 from patinox.provider.local.observers import NOBODY, Observers
-from patinox.provider.local.retrying import reached, refused
+from patinox.provider.local.retrying import corrected, may_have_executed
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     CompletionRequest,
@@ -137,6 +137,11 @@ class Call:
         attempt = Attempt(self, len(self._attempts) + 1, server, reason)
         self._attempts.append(attempt)
         return attempt
+
+    @property
+    def reached(self) -> Phase:
+        """How far the last attempt came."""
+        return self._attempts[-1].phase
 
     @property
     def _requested(self) -> str:
@@ -247,6 +252,8 @@ class Attempt:
     ) -> None:
         """End, and tell how."""
         call = self._call
+        if isinstance(error, ProviderError):
+            self.phase = corrected(self.phase, error)
         if self._watched or call.ledger:
             event = self._finished(error)
             if call.ledger:
@@ -269,6 +276,11 @@ class Attempt:
         self.phase = Phase.SENT
         self.sent_bytes += len(http.body or b"")
         self._sent = self._call.clock()
+
+    def replies(self, size: int = 0) -> None:
+        """Note that the server replies, in so many bytes beside those that `takes` is told."""
+        self.phase = Phase.ANSWERING
+        self.received_bytes += size
 
     def takes(self, batch: list[StreamEvent], size: int = 0) -> None:
         """Note what came of the answer at once, in so many bytes."""
@@ -326,9 +338,7 @@ class Attempt:
         now = self._call.clock()
         outcome = _outcome(error, whole=self.phase is Phase.ENDED)
         failed = error if isinstance(error, ProviderError) else None
-        if failed and reached(failed) is Phase.CONNECTING:
-            self.phase = Phase.CONNECTING
-        worked = self.phase.reached_the_server and not (failed and refused(failed))
+        worked = may_have_executed(self.phase, failed)
         wasted = outcome in (Outcome.ERROR, Outcome.CANCELLED)
         return AttemptFinished(
             call=self._call.number,

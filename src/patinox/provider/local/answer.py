@@ -12,7 +12,6 @@ from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import speed
 from patinox.provider.local.errors import ResponseTooLarge, ServiceTimeout, StreamInterrupted
-from patinox.provider.local.events import Phase
 from patinox.provider.local.prepare import Prepared
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.stream import (
@@ -92,10 +91,10 @@ class Answer:
         if self._account is not None:
             self._account.sends(http)
 
-    def accepted(self) -> None:
-        """Note that the server begins to answer."""
+    def accepted(self, size: int = 0) -> None:
+        """Note that the server replies; `size` bytes of that say why it does not answer."""
         if self._account is not None:
-            self._account.phase = Phase.ANSWERING
+            self._account.replies(size)
 
     @property
     def ended(self) -> bool:

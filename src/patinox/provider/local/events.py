@@ -49,7 +49,7 @@ class Phase(enum.StrEnum):
     SENT = "sent"
     """The server has the request, and has not answered."""
     ANSWERING = "answering"
-    """The server answers, and no output has come."""
+    """The server replies, if only with an error, and no output has come."""
     OUTPUT = "output"
     """Output has come."""
     ENDED = "ended"

@@ -109,7 +109,7 @@ class Failover:
                             pieces += len(batch)
                             yield _routed(batch, choice, tries.failures)
                 except ProviderError as error:
-                    tries.failed(choice, error, self._clock())
+                    tries.failed(choice, error, self._clock(), call.reached)
                     broken = error
                 else:
                     return
@@ -134,14 +134,14 @@ class Failover:
             tries = Tries(choices, random=self._random, repeatable=True)
             while (choice := await self._next(tries, until, may_repeat)) is not None:
                 provider = self._discovery.provider(choice.service)
-                attempt = attempt_at(request, choice.model, until.left())
                 limit = provider.config.deadlines.embed + len(request.input)
                 asking = call.attempt(provider.server, reason=choice.reason)
                 try:
                     with asking as account, self._watch.request(choice.service, limit=limit):
+                        attempt = attempt_at(request, choice.model, until.left())
                         return await provider.vectors(attempt, account=account)
                 except ProviderError as error:
-                    tries.failed(choice, error, self._clock())
+                    tries.failed(choice, error, self._clock(), call.reached)
             raise tries.error()
 
     def _call(self, operation: Operation, request: AnyRequest, *, streaming: bool = False) -> Call:
@@ -192,11 +192,11 @@ class Failover:
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Ask one service once."""
         provider = self._discovery.provider(choice.service)
-        attempt = attempt_at(request, choice.model, until.left())
         streaming = provider.config.streaming if whole else True
         held, limit = Held(), provider.config.deadlines.first_token
         asking = call.attempt(provider.server, reason=choice.reason)
         with asking as account, self._watch.request(choice.service, limit=limit) as running:
+            attempt = attempt_at(request, choice.model, until.left())
             batches = provider.batches(attempt, streaming=streaming, account=account)
             async with contextlib.aclosing(batches):
                 async for batch in batches:

@@ -14,20 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from patinox.provider.errors import (
-    AuthenticationError,
-    InvalidRequest,
-    ModelMismatch,
-    ModelNotAvailable,
     ProviderError,
     RateLimited,
 )
 from patinox.provider.local.errors import (
     AllServicesFailed,
     FailedAttempt,
+    LocalResourcesExhausted,
     ModelNotLoaded,
+    ParseError,
     ServiceTimeout,
     ServiceUnavailable,
-    StreamInterrupted,
 )
 from patinox.provider.local.events import Phase
 from patinox.provider.local.routing import Choice
@@ -94,14 +91,14 @@ class Tries:
             return Try(choice=choice, wait=max(0.0, at - now), warming=warming)
         return None
 
-    def failed(self, choice: Choice, error: ProviderError, now: float) -> None:
-        """Note an attempt that failed at this time of the clock."""
+    def failed(self, choice: Choice, error: ProviderError, now: float, reached: Phase) -> None:
+        """Note an attempt that came so far, and failed at this time of the clock."""
         self.failures.append(
             FailedAttempt(
                 service=choice.service,
                 error=error,
-                phase=reached(error),
-                may_have_executed=may_have_executed(error),
+                phase=reached,
+                may_have_executed=may_have_executed(reached, error),
             )
         )
         if not goes_elsewhere(error):
@@ -163,23 +160,20 @@ def unsent(error: ProviderError) -> bool:
     return isinstance(error, ServiceUnavailable) and not (error.sent or error.refused)
 
 
-def reached(error: ProviderError) -> Phase:
-    """Tell by its error how far an attempt came."""
-    if isinstance(error, ServiceUnavailable):
-        return Phase.SENT if error.sent else Phase.CONNECTING
-    if isinstance(error, ServiceTimeout):
-        return _BY_LIMIT.get(error.phase, Phase.SENT)
-    if isinstance(error, StreamInterrupted):
-        return Phase.OUTPUT if error.delivered else Phase.ANSWERING
-    return Phase.FINDING if error.status is None and _refused_here(error) else Phase.ANSWERING
+def corrected(noted: Phase, error: ProviderError) -> Phase:
+    """Correct how far an attempt was seen to come by what its error tells of the connection."""
+    if _unconnected(error):
+        return Phase.CONNECTING
+    replied = error.status is not None or isinstance(error, ParseError)
+    return Phase.ANSWERING if noted is Phase.SENT and replied else noted
 
 
-def may_have_executed(error: ProviderError) -> bool:
-    """Whether the server may have done the work, or a part of it."""
-    return reached(error).reached_the_server and not refused(error)
+def may_have_executed(reached: Phase, error: ProviderError | None) -> bool:
+    """Whether a server may have done the work, or a part of it; it came so far, and then failed."""
+    return reached.reached_the_server and not (error and _refused(error))
 
 
-def refused(error: ProviderError) -> bool:
+def _refused(error: ProviderError) -> bool:
     """Whether the server said that it did not begin."""
     return error.status in _REFUSALS or error.status == _BUSY
 
@@ -188,9 +182,8 @@ def _broke_off(error: ProviderError) -> bool:
     return isinstance(error, ServiceUnavailable) and not error.refused
 
 
-def _refused_here(error: ProviderError) -> bool:
-    refusals = InvalidRequest | ModelNotAvailable | RateLimited | AuthenticationError
-    return isinstance(error, refusals) and not isinstance(error, ModelMismatch)
-
-
-_BY_LIMIT = {"connect": Phase.CONNECTING, "listing": Phase.FINDING, "idle": Phase.OUTPUT}
+def _unconnected(error: ProviderError) -> bool:
+    if isinstance(error, ServiceTimeout):
+        return error.phase == "connect"
+    unsent = isinstance(error, ServiceUnavailable) and not error.sent
+    return unsent or isinstance(error, LocalResourcesExhausted)

@@ -349,11 +349,13 @@ class ServiceProvider(LifecycleMixin):
                 api_key=target.api_key,
                 keep=self.keeps_connections,
             )
+        answer.accepted()
         if reply.status != 200:  # noqa: PLR2004  the one status of an answer
             with reply:
                 within, phase = answer.limit()
-                raise self.dialect.classify(await reply.whole(within=within, phase=phase))
-        answer.accepted()
+                refusal = await reply.whole(within=within, phase=phase)
+            answer.accepted(len(refusal.body))
+            raise self.dialect.classify(refusal)
         return reply
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:

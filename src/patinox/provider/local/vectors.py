@@ -114,7 +114,7 @@ async def _part(
             target=target,
             budget=max(MAX_REPLY, min(count * PER_VECTOR, MAX_VECTORS)),
         )
-    account.received_bytes += len(reply.body)
+    account.replies(len(reply.body))
     response = service.read(reply, lambda good: service.dialect.parse_embed(good, count=count))
     if response.model and not service.answers_as(info, response.model):
         raise mismatched(service, info, response.model)  # other weights make other vectors
