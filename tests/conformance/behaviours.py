@@ -208,6 +208,8 @@ async def it_tells_what_an_answer_cost_and_how_long_it_took(subject: Subject) ->
         assert (timings.tokens_per_second is None) == (timings.measured_by is None)
         metrics = local.services[0].metrics
         assert (metrics.requests, metrics.failures, metrics.success_rate) == (1, 0, 1.0)
+        assert metrics.avg_request_time is not None
+        assert timings.total_seconds <= metrics.avg_request_time < seconds
         assert metrics.last_request is not None
         assert abs(time.time() - metrics.last_request) < 60
 

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+import msgspec
 import pytest
 
 from patinox.provider.local.errors import ServiceError
 from patinox.provider.local.events import (
     CallContent,
+    CallFinished,
     CallStarted,
     Event,
     Operation,
@@ -20,7 +22,7 @@ from patinox.provider.local.events import (
 )
 from patinox.provider.local.types import ServiceStatus
 from patinox.telemetry import JSONFormatter, LogObserver
-from patinox.telemetry.logs import line
+from patinox.telemetry.logs import fields, line
 
 Story: TypeAlias = Any  # that of `conftest.py`
 OLLAMA = Server("ollama", "ollama", "127.0.0.1", 11434)
@@ -70,6 +72,24 @@ def test_each_event_is_a_line_of_json(written: io.StringIO, story: Story) -> Non
     assert end["usage"] == {"prompt_tokens": 12, "completion_tokens": 3, "cached_tokens": 4}
     assert (end["chunks"], end["time_to_first_token"]) == (2, 0.75)
     assert "error" not in end
+
+
+def test_a_record_has_the_fields_that_are_known_and_the_number_of_pieces() -> None:
+    known = CallFinished(
+        call=1,
+        operation=Operation.CHAT,
+        requested="m",
+        outcome=Outcome.SUCCESS,
+        time_to_first_token=0.5,
+        chunk_seconds=[0.1, 0.2],
+    )
+    all_of_them = {field.name for field in msgspec.structs.fields(CallFinished)}
+    assert fields(known)["chunks"] == 3
+    assert all_of_them - set(fields(known)) == {
+        "chunk_seconds",
+        *(name for name in all_of_them if getattr(known, name) is None),
+    }
+    assert set(fields(known)) - all_of_them == {"event", "chunks"}
 
 
 def test_nothing_that_was_said_is_written(written: io.StringIO, story: Story) -> None:

@@ -3,7 +3,8 @@
     logging.basicConfig(level=logging.INFO)
     async with LocalProvider(observers=[LogObserver()]) as local: ...
 
-A record's message is a line for people; its attribute `patinox` has the fields, ready for JSON.
+A record's message is a line for people; its attribute `patinox` has the fields, ready for JSON:
+without those that are `None`, and with `chunks`, how many pieces came, in place of `chunk_seconds`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class JSONFormatter(logging.Formatter):
 
 
 def fields(event: Event) -> dict[str, Any]:
-    """Return the fields of an event, with its name, as values of JSON; the unset are left out."""
+    """Return the fields of an event, with its name, as values of JSON.
+
+    Those that are `None` are left out; of the times between pieces only the pieces' number is told.
+    """
     told = _set(msgspec.to_builtins(event))
     if isinstance(event, CallFinished):
         later = told.pop("chunk_seconds")

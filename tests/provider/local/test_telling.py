@@ -500,3 +500,4 @@ async def test_the_books_balance_under_a_mixture_of_everything(
     good = sum(each.outcome == "success" for each in attempts)
     assert sum(each.requests for each in measured) == good + bad
     assert sum(each.failures for each in measured) == bad > 0
+    assert sum(each.attempts for each in measured) == len(attempts) > good + bad

@@ -43,7 +43,7 @@ class Phase(enum.StrEnum):
     """How far an attempt came."""
 
     FINDING = "finding"
-    """The model was looked up; nothing was sent."""
+    """A turn was waited for or the model looked up; the request was not sent."""
     CONNECTING = "connecting"
     """The server was called, and has not taken the call."""
     SENT = "sent"
@@ -127,11 +127,11 @@ class AttemptFinished(Event, frozen=True, kw_only=True):
         attempt: 1 for the first of the request.
         server: who was asked.
         model: the model, as the server lists it; `None` if it was not found.
-        loaded: whether that was in memory when it was asked, as far as is known.
+        loaded: whether that was in memory when it was asked; `None` if the server does not tell.
         outcome: how it ended.
-        error: name of the error's class, one of ours or `UNEXPECTED`; `None` unless it failed.
-        at_fault: the failure counts against the service.
-        breach: the reply broke the server's contract.
+        error: name of the error's class, one of ours or `_OTHER`; `None` unless it failed.
+        at_fault: the failure counts against the service, whose state is worse after it.
+        breach: the reply broke the server's contract: it was unreadable, or of another model.
         phase: how far it came.
         seconds: how long it took.
         may_have_executed: the server may have done the work, or part of it.
@@ -172,13 +172,13 @@ class CallFinished(Event, frozen=True, kw_only=True):
         model: the model that answered or was asked last, as the server lists it; `None` if none.
         server: who answered or was asked last; `None` if nobody was.
         outcome: how it ended.
-        error: name of the error's class, one of ours or `UNEXPECTED`; `None` unless it failed.
+        error: name of the error's class, one of ours or `_OTHER`; `None` unless it failed.
         attempts: how many servers were asked.
         fallback: the answer came from another than the first.
         reason: why that service, where there was a choice.
         seconds: from the beginning to the end.
         time_to_first_token: from the beginning to the first output; `None` if none came.
-        chunk_seconds: times from one piece of output to the next.
+        chunk_seconds: times from one piece of output to the next, one less than there were pieces.
         characters: output that reached the caller, text and reasoning.
         usage: tokens, as the server counted them.
         finish_reason: why the answer ended, as the server says.
@@ -232,7 +232,7 @@ class ServiceChanged(Event, frozen=True, kw_only=True):
         server: which.
         before: the state it had; `UNKNOWN` for one that was found.
         after: the state it has.
-        opened: no request goes there any more until it has recovered.
+        opened: it was put aside: requests go there only if nobody else is left, until it recovers.
     """
 
     server: Server
@@ -251,7 +251,7 @@ class ServiceProbed(Event, frozen=True, kw_only=True):
         seconds: how long that took.
         models: how many models it lists; `None` if it did not say.
         skipped: entries of its lists that could not be read.
-        breach: the reply broke the server's contract.
+        breach: the reply broke the server's contract: it was unreadable.
     """
 
     server: Server

@@ -15,11 +15,10 @@ def tally(metrics: ServiceMetrics, event: Event, *, at: float) -> ServiceMetrics
             return _attempted(metrics, event, at)
         case ServiceProbed(outcome=Outcome.SUCCESS):
             probes = metrics.probes + 1
-            before = metrics.avg_response_time or 0.0
             return replace(
                 metrics,
                 probes=probes,
-                avg_response_time=before + (event.seconds - before) / probes,
+                avg_response_time=_mean(metrics.avg_response_time, event.seconds, probes),
                 model_count=metrics.model_count if event.models is None else event.models,
             )
         case _:
@@ -27,11 +26,18 @@ def tally(metrics: ServiceMetrics, event: Event, *, at: float) -> ServiceMetrics
 
 
 def _attempted(metrics: ServiceMetrics, event: AttemptFinished, at: float) -> ServiceMetrics:
-    """Count what says something about the service: a caller's mistake does not."""
-    counts = event.outcome is Outcome.SUCCESS or event.at_fault
-    return replace(
-        metrics,
-        requests=metrics.requests + counts,
-        failures=metrics.failures + event.at_fault,
-        last_request=at,
-    )
+    """Count what says something about the service apart: a caller's mistake does not."""
+    metrics = replace(metrics, attempts=metrics.attempts + 1, last_request=at)
+    if event.at_fault:
+        return replace(metrics, requests=metrics.requests + 1, failures=metrics.failures + 1)
+    if event.outcome is not Outcome.SUCCESS:
+        return metrics
+    requests = metrics.requests + 1
+    mean = _mean(metrics.avg_request_time, event.seconds, requests - metrics.failures)
+    return replace(metrics, requests=requests, avg_request_time=mean)
+
+
+def _mean(before: float | None, value: float, count: int) -> float:
+    """Take one more value into a mean, with which it is of so many."""
+    before = before or 0.0
+    return before + (value - before) / count

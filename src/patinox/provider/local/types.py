@@ -54,26 +54,35 @@ _ROUTABLE = {
 class ServiceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured on a service; `None` before there is anything to measure.
 
+    It is about what a `LocalProvider` asked it for: answers and vectors, each attempt by itself.
+    An attempt that was cancelled, left or over the caller's limit tells nothing of whether the
+    service works, nor does a caller's mistake, a refused key, or being busy or loading a model.
+
     Attributes:
-        avg_response_time: mean time of its answers to probes, in seconds.
+        avg_response_time: mean time of the probes it answered, in seconds; not of requests.
+        avg_request_time: mean time of the requests that succeeded, in seconds, from the attempt's
+            beginning to the end of the answer, waiting for a turn and for the model included.
         model_count: number of models it lists.
-        last_request: when it was last asked for an answer or vectors, in Unix seconds.
-        success_rate: share of those requests that succeeded, 0 to 1.
+        last_request: when the last attempt ended, however it did, in Unix seconds.
+        success_rate: share of `requests` that succeeded, 0 to 1.
         probes: number of probes it answered.
-        requests: number of requests that ended, well or not.
-        failures: number of requests that failed by the service's fault.
+        attempts: number of times it was asked and that has ended, in whatever way.
+        requests: those of `attempts` that tell whether it works: it answered, or was at fault.
+        failures: those of `requests` that failed.
     """
 
     avg_response_time: float | None = None
+    avg_request_time: float | None = None
     model_count: int | None = None
     last_request: float | None = None
     probes: int = 0
+    attempts: int = 0
     requests: int = 0
     failures: int = 0
 
     @property
     def success_rate(self) -> float | None:
-        """Share of the requests that succeeded, 0 to 1; `None` before the first."""
+        """Share of `requests` that succeeded, 0 to 1; `None` before the first."""
         return 1 - self.failures / self.requests if self.requests else None
 
 
