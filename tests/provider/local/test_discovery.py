@@ -333,6 +333,64 @@ async def test_ids_are_stable_and_a_second_of_a_kind_bears_its_address(
         await discovery.aclose()
 
 
+CLAIMS: dict[str, dict[str, str]] = {
+    "a name": {"name": "ollama"},
+    "the setting of the kind": {"service": "ollama", "setting": "OLLAMA_ENDPOINT"},
+    "where the kind usually is": {},
+}
+
+
+@pytest.mark.parametrize("smaller", [0, 1])
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+async def test_the_plain_id_goes_by_what_was_meant_and_not_by_the_address(
+    move_defaults: Callable[..., None], claim: dict[str, str], smaller: int
+) -> None:
+    async with OllamaEmulator() as one, OllamaEmulator() as two:
+        servers = sorted((one, two), key=lambda server: server.url)
+        plain, other = servers[smaller], servers[1 - smaller]
+        move_defaults(ollama=() if claim else (plain.url,))
+        given = [EndpointConfig.parse(other.url, setting="LOCAL_ENDPOINT")]
+        if claim:
+            given.append(EndpointConfig.parse(plain.url, **claim))
+        config = LocalProviderConfig(endpoints=tuple(given), monitor=False)
+        discovery = ServiceDiscovery(config)
+        await discovery.discover_services()
+
+        assert {info.id: info.endpoint for info in discovery.services} == {
+            "ollama": plain.url,
+            f"ollama@127.0.0.1:{other.port}": other.url,
+        }
+        await discovery.aclose()
+
+
+async def test_a_name_wins_over_the_setting_of_the_kind(config_for: ConfigFor) -> None:
+    async with OllamaEmulator() as one, OllamaEmulator() as two:
+        for named, set_ in ((one, two), (two, one)):
+            places = (
+                EndpointConfig.parse(set_.url, service="ollama", setting="OLLAMA_ENDPOINT"),
+                EndpointConfig.parse(named.url, name="ollama"),
+            )
+            discovery = ServiceDiscovery(config_for(*places))
+            await discovery.discover_services()
+            assert discovery.provider("ollama").address == named.url
+            await discovery.aclose()
+
+
+async def test_of_two_spellings_of_an_address_the_first_that_was_given_counts(
+    config_for: ConfigFor,
+) -> None:
+    async with OllamaEmulator() as ollama:
+        both = (
+            EndpointConfig.parse(f"localhost:{ollama.port}", service="ollama", setting="first"),
+            EndpointConfig.parse(ollama.url, setting="second"),
+        )
+        discovery = ServiceDiscovery(config_for(*both))
+        await discovery.discover_services()
+        (found,) = (finding for finding in discovery.findings if finding.proof)
+        assert (found.place.setting, found.place.expected) == ("first", "ollama")
+        await discovery.aclose()
+
+
 async def test_a_name_of_ones_own_is_the_id(config_for: ConfigFor) -> None:
     async with OllamaEmulator() as ollama:
         named = EndpointConfig.parse(ollama.url, service="ollama", name="workstation")

@@ -244,10 +244,10 @@ class ServiceDiscovery:
             for usual in usual_endpoints(spec)
             for address in usual.addresses()
         ]
-        unique = {place.endpoint: place for place in (*usual, *given)}
-        return [
-            unique[endpoint] for endpoint in dict.fromkeys(p.endpoint for p in (*given, *usual))
-        ]
+        unique = dict[Endpoint, Place]()
+        for place in (*given, *usual):
+            unique.setdefault(place.endpoint, place)
+        return list(unique.values())
 
     async def _accept(self, findings: Sequence[Finding], *, end: float) -> None:
         """Keep the services that proved themselves, and ask each for its models before `end`."""

@@ -209,14 +209,31 @@ def usual_endpoints(spec: ServiceSpec) -> list[Endpoint]:
 
 
 def proven(findings: Iterable[Finding]) -> list[tuple[Place, Proof]]:
-    """Sort what the user named before the usual, the preferred kinds first, IPv4 before IPv6."""
+    """Sort so that the first of a kind is the one that its name means wherever others run.
+
+    Then the preferred kinds come first, and IPv4 before IPv6.
+    """
     proven = [(item.place, item.proof) for item in findings if item.proof is not None]
     return sorted(
         proven,
         key=lambda pair: (
-            not pair[0].configured,
+            _claim(pair[0], pair[1].spec),
             pair[1].spec.rank,
             ":" in pair[0].endpoint.host,
             str(pair[0].endpoint),
         ),
     )
+
+
+def _claim(place: Place, spec: ServiceSpec) -> int:
+    """Tell how good the claim of an address to the name of its kind is, the best first.
+
+    One that bears a name has that; then comes one that was given for the kind, then where the kind
+    usually is, then wherever else it was found.
+    """
+    if place.name is not None:
+        return 0
+    if place.configured and place.expected == spec.name:
+        return 1
+    usual = {address for each in usual_endpoints(spec) for address in each.addresses()}
+    return 2 if place.endpoint in usual else 3

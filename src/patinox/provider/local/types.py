@@ -133,7 +133,8 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One service as it was last seen.
 
     Attributes:
-        id: its stable name: `ollama`, or `ollama@127.0.0.1:11500` for a second of its kind.
+        id: its stable name: `ollama`, or `ollama@127.0.0.1:11500` for a second of its kind. The
+            first is the one with a setting of its own, else the one at the usual address.
         service_type: what it proved to be: a `ServiceType`, or the name of a plugin's service.
         label: its name for people.
         endpoint: base URL.
