@@ -16,13 +16,15 @@ import pytest
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults
+from patinox.provider.errors import ProviderError
 from patinox.provider.lifecycle import PullStream
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
-from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound
+from patinox.provider.local.errors import InvalidConfiguration, ModelNotFound, StreamInterrupted
+from patinox.provider.local.events import Event
 from patinox.provider.local.sync import SyncCompletionStream, SyncLocalProvider, SyncPullStream
 from patinox.provider.types import CompletionRequest, EmbeddingRequest
-from patinox.testing import Exchange, OllamaEmulator
+from patinox.testing import Exchange, OllamaAnswer, OllamaEmulator, OllamaModel, OllamaToolCall
 
 ConfigFor = Callable[..., LocalProviderConfig]
 CHAT = CompletionRequest("llama3.2:3b", ["One two three."])
@@ -286,6 +288,7 @@ def test_a_program_of_its_own_may_use_both(
 PROGRAM = """
 import os, sys
 from patinox import *
+from patinox.provider.errors import ProviderError
 from patinox.provider.local.config import EndpointConfig
 config = LocalProviderConfig(
     endpoints=(EndpointConfig.parse(sys.argv[1]),), auto_discover=False, monitor=False
@@ -374,7 +377,7 @@ def test_a_loop_that_cannot_be_made_is_an_error_not_a_wait(
 
     local = SyncLocalProvider(config_for())
     with monkeypatch.context() as patch:
-        patch.setattr("anyio.run", refuse)
+        patch.setattr("asyncio.Runner.get_loop", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             local.__enter__()
     with local:
@@ -387,3 +390,112 @@ def test_a_stream_ends_with_its_provider(slow: OllamaEmulator, config_for: Confi
         next(stream)
     with pytest.raises(RuntimeError, match="not running"):
         stream.collect()
+
+
+def test_a_provider_may_be_closed_while_twenty_threads_are_answered(
+    slow: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    begun = threading.Barrier(21)
+
+    def answered(local: SyncLocalProvider) -> ProviderError:
+        with local.stream_completion(CHAT) as stream:
+            while not next(stream).text:
+                pass
+            begun.wait(30)
+            with pytest.raises(StreamInterrupted) as caught:
+                stream.collect()
+        return caught.value
+
+    with ThreadPoolExecutor(20) as pool:
+        with SyncLocalProvider(config_for(slow)) as local:
+            threads = [pool.submit(answered, local) for _ in range(20)]
+            begun.wait(30)
+        told = {str(thread.result(30)) for thread in threads}
+    assert told == {"This provider was closed in the middle of the answer, after 3 characters."}
+
+
+class Ends:
+    """Ends the program when it hears of an event."""
+
+    def __init__(self, error: type[BaseException], at: str) -> None:
+        self.error = error
+        self.at = at
+        self.armed = True
+
+    def observe(self, event: Event) -> None:
+        if self.armed and type(event).__name__ == self.at:
+            self.armed = False
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("at", ["CallStarted", "AttemptFinished", "CallFinished"])
+def test_who_is_to_end_in_an_observer_ends_and_the_other_threads_go_on(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor, error: type[BaseException], at: str
+) -> None:
+    ends = Ends(error, at)
+    ended = list[type[BaseException]]()
+
+    def ask(local: SyncLocalProvider) -> None:
+        try:
+            local.complete(CHAT)
+        except (KeyboardInterrupt, SystemExit) as raised:
+            ended.append(type(raised))
+
+    with (
+        SyncLocalProvider(config_for(blocking_ollama), observers=[ends]) as local,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for thread in [pool.submit(ask, local) for _ in range(8)]:
+            thread.result(30)
+        assert ended == [error]
+        assert local.complete(CHAT).text
+        assert [place.in_flight for place in local.occupancy().values()] == [0]
+
+
+def test_who_is_to_end_as_it_enters_ends_and_another_goes_on(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    with SyncLocalProvider(config_for(blocking_ollama)) as local:
+        with (
+            pytest.raises(SystemExit),
+            SyncLocalProvider(
+                config_for(blocking_ollama), observers=[Ends(SystemExit, "ServiceChanged")]
+            ),
+        ):
+            pytest.fail("it must not be entered")
+        assert local.complete(CHAT).text
+
+
+def test_a_tool_that_ends_the_program_ends_who_asked_for_it(config_for: ConfigFor) -> None:
+    def leave() -> None:
+        """Leave."""
+        sys.exit(3)
+
+    async def leave_at_once() -> None:
+        """Leave."""
+        sys.exit(3)
+
+    calls = (OllamaToolCall("leave", {}), OllamaToolCall("leave_at_once", {}))
+    model = OllamaModel(
+        name="m", capabilities=("completion", "tools"), reply=OllamaAnswer(tool_calls=calls)
+    )
+    with (
+        OllamaEmulator(models=[model]).run_in_thread() as server,
+        SyncLocalProvider(config_for(server)) as local,
+    ):
+        with pytest.raises(SystemExit, match="3"):
+            local.run_tools(CompletionRequest("m", "Go"), tools=[leave, leave_at_once])
+        assert local.list_models()
+
+
+def test_who_is_to_end_as_a_stream_is_left_ends(
+    slow: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    ends = Ends(SystemExit, "CallFinished")
+    with SyncLocalProvider(config_for(slow), observers=[ends]) as local:
+        stream = local.stream_completion(CHAT).__enter__()
+        next(stream)
+        with pytest.raises(SystemExit):
+            stream.__exit__(None, None, None)
+        assert local.list_models()

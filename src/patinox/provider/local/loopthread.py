@@ -7,14 +7,15 @@ with the process. After a fork the child has no such thread: it starts one of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Self, TypeVar, TypeVarTuple
+from types import TracebackType
+from typing import Generic, Self, TypeVar, TypeVarTuple
 
-import anyio
 from anyio.from_thread import BlockingPortal
 
 # How long, in seconds, a call that was interrupted may take to hang up.
@@ -72,21 +73,23 @@ class LoopThread:
 
         async def work() -> T:
             try:
-                return await function(*arguments)
+                with _contained():
+                    return await function(*arguments)
             finally:
                 ended.set()
 
         future = self._here.start_task_soon(work)
         try:
-            return future.result()
+            with released():
+                return future.result()
         except BaseException:
             if future.cancel():
                 ended.wait(LEAVING)
             raise
 
     def wrap(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Enter and leave in one task of the thread."""
-        return self._here.wrap_async_context_manager(manager)
+        """Enter and leave in one task of the thread; who does either, does it in `released`."""
+        return self._here.wrap_async_context_manager(_Contained(manager))
 
     @property
     def _here(self) -> BlockingPortal:
@@ -105,9 +108,58 @@ def loop_thread() -> LoopThread:
     return _LOOP_THREADS.setdefault(os.getpid(), LoopThread())
 
 
+class _Exit(Exception):
+    """Carries, as its cause, the end of the program out of the thread, to whoever waits for it."""
+
+
+@contextlib.contextmanager
+def _contained() -> Generator[None]:
+    """Let one call have the end that it asked for, `sys.exit()` or the like, and no other."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise _Exit from error
+
+
+class _Contained(Generic[T]):
+    """A context manager that is contained."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[T]) -> None:
+        self._manager = manager
+
+    async def __aenter__(self) -> T:
+        with _contained():
+            return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        with _contained():
+            return await self._manager.__aexit__(kind, error, traceback)
+
+
+@contextlib.contextmanager
+def released() -> Generator[None]:
+    """Take that end out again, where the caller is."""
+    try:
+        yield
+    except _Exit as error:
+        raise error.__cause__ or error from None
+
+
 def _run(started: Future[BlockingPortal]) -> None:
     try:
-        anyio.run(_serve, started)
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            serving = loop.create_task(_serve(started))
+            while not serving.done():
+                # Here no signal arrives: a function of the caller's raised it, in a task that has
+                # it now as its result. The loop goes on for the others.
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    loop.run_until_complete(serving)
     except Exception as error:
         if started.done():
             raise

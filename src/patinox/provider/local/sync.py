@@ -19,7 +19,12 @@ from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.events import Observer
 from patinox.provider.local.lmstudio import LMStudioProvider
-from patinox.provider.local.loopthread import LoopThread, forbid_running_loop, loop_thread
+from patinox.provider.local.loopthread import (
+    LoopThread,
+    forbid_running_loop,
+    loop_thread,
+    released,
+)
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.types import Occupancy, ServiceInfo
 from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools
@@ -66,7 +71,8 @@ class _SyncStream(Generic[E_co]):
     def __enter__(self) -> Self:
         """Enter, in one task of the loop that also leaves."""
         self._entered = self._thread.wrap(self._pieces)
-        self._entered.__enter__()
+        with released():
+            self._entered.__enter__()
         return self
 
     def __exit__(
@@ -77,7 +83,8 @@ class _SyncStream(Generic[E_co]):
     ) -> None:
         """Close the connection, whatever has arrived by then."""
         if self._entered is not None and self._thread.is_ours:
-            self._entered.__exit__(kind, error, traceback)
+            with released():
+                self._entered.__exit__(kind, error, traceback)
 
     def __iter__(self) -> Iterator[E_co]:
         """Go through the pieces as they come."""
@@ -175,7 +182,7 @@ class SyncLocalProvider:
         if self._thread is not None:
             msg = "This provider is entered already; leave it first, or make another."
             raise RuntimeError(msg)
-        with ExitStack() as stack:
+        with released(), ExitStack() as stack:
             thread = stack.enter_context(loop_thread())
             stack.enter_context(thread.wrap(self._provider))
             self._stack = stack.pop_all()
@@ -194,7 +201,8 @@ class SyncLocalProvider:
         """
         thread, self._thread = self._thread, None
         if thread is not None and thread.is_ours:
-            self._stack.__exit__(kind, error, traceback)
+            with released():
+                self._stack.__exit__(kind, error, traceback)
 
     def with_defaults(self, defaults: ModelDefaults) -> Self:
         """Return this provider with defaults; see `LocalProvider.with_defaults`."""
