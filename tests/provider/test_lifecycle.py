@@ -1,5 +1,6 @@
 """What is told of downloads and loads: sums over parts, speed, what is left, what was asked."""
 
+import math
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -55,6 +56,13 @@ def test_sizes_of_all_parts_are_added_up(meter: PullMeter) -> None:
     assert (progress.completed_bytes, progress.total_bytes) == (100, 400)
     assert progress.fraction == 0.25
     assert meter.see("verifying").fraction == 0.25
+
+
+@pytest.mark.parametrize("rate", [-5.0, 0.0, 1e-300, math.nan, math.inf])
+def test_a_speed_that_cannot_be_tells_no_time(meter: PullMeter, rate: float) -> None:
+    progress = meter.see("a", completed=1, total=2**60, rate=rate)
+    assert progress.bytes_per_second in {None, 0.0, 1e-300}
+    assert progress.eta_seconds is None
 
 
 def test_no_part_is_more_than_whole(meter: PullMeter) -> None:

@@ -6,6 +6,7 @@ Which service can do what is in `patinox.provider.local.lifecycle`.
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
@@ -22,6 +23,8 @@ MAX_CONTEXT = 2**31 - 1
 _WINDOW = 10.0
 _LEAST = 0.5
 _STEP = 0.1
+# Bytes per second, below which an estimate of the rest says nothing.
+_SLOWEST = 1.0
 _MOST_PARTS = 10_000
 _LONGEST_NAME = 512
 GO_ON = "Pull it again: what is there already is not fetched twice."
@@ -161,6 +164,8 @@ class PullMeter:
         if total is not None or completed is not None:
             self._take(digest or "", completed or 0, total or 0)
             rate = self._rate() if rate is None else rate
+        if rate is not None and not 0 <= rate < math.inf:
+            rate = None  # a server's own may be anything
         here, whole = self._here, self._whole
         return PullProgress(
             status=status,
@@ -168,7 +173,9 @@ class PullMeter:
             completed_bytes=here if self._parts else None,
             total_bytes=whole or None,
             bytes_per_second=rate,
-            eta_seconds=max(whole - here, 0) / rate if rate and whole else None,
+            eta_seconds=max(whole - here, 0) / rate
+            if rate and whole and rate >= _SLOWEST
+            else None,
         )
 
     def _take(self, name: str, completed: int, total: int) -> None:

@@ -164,6 +164,24 @@ async def test_what_is_in_memory_and_until_when() -> None:
     assert 3500 < until - datetime.now(tz=UTC).timestamp() <= 3600
 
 
+@pytest.mark.parametrize(("left", "stays"), [(-5, False), (1e300, True), (None, True)])
+async def test_a_time_that_cannot_be_is_none(left: float | None, stays: bool) -> None:  # noqa: FBT001
+    loaded = {"id": "a", "remaining_ttl_seconds": left}
+    body = json.dumps({"models": [{"key": "a", "type": "llm", "loaded_instances": [loaded]}]})
+
+    async def answer(exchange: Exchange) -> bool:
+        if exchange.path != ROOT:
+            return False
+        await exchange.reply(200, body.encode())
+        return True
+
+    async with LMStudioEmulator([WARM]) as server, LMStudioProvider(server.url) as studio:
+        server.faults.append(answer)
+        (there,) = await studio.running()
+    assert (there.expires_at is None) is stays
+    assert stays or (there.expires_at or 0) <= datetime.now(tz=UTC).timestamp()
+
+
 async def test_unloading_takes_every_copy_out_and_is_done_once() -> None:
     async with LMStudioEmulator([WARM]) as server, LMStudioProvider(server.url) as studio:
         await studio.order(json_request("POST", f"{ROOT}/load", {"model": "acme/wren-1b"}))

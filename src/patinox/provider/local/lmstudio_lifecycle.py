@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from patinox.provider.checks import LONGEST_TIME
 from patinox.provider.lifecycle import (
     LoadedModel,
     Operation,
@@ -180,7 +181,7 @@ class LMStudioLifecycle(ServiceProvider):
             RunningModel(
                 model=model.key,
                 service=self.id,
-                expires_at=None if (left := one.remaining_ttl_seconds) is None else now + left,
+                expires_at=_leaves(now, one.remaining_ttl_seconds),
                 context_length=one.context_length,
                 instance=one.id,
             )
@@ -286,3 +287,7 @@ def _progress(job: _Job, meter: PullMeter) -> PullProgress:
     )
     done = job.status in {"completed", "already_downloaded"}
     return msgspec.structs.replace(progress, done=done)
+
+
+def _leaves(now: float, left: float | None) -> float | None:
+    return None if left is None or left > LONGEST_TIME else now + max(left, 0.0)

@@ -1,0 +1,34 @@
+"""The names that are told where a model is not there."""
+
+import pytest
+
+from patinox.provider.local.nearest import model_not_found, nearest_names
+from patinox.provider.types import ModelId, ModelInfo
+
+NAMES = ("llava:7b", "llama3.2:3b", "qwen/qwen3-4b", "nomic-embed-text:latest", "x\n# y\x1b[2J")
+MODELS = [ModelInfo(id=name, service="ollama") for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("llama3.2", ["llama3.2:3b"]),
+        ("llama3.3:7b", ["llama3.2:3b"]),
+        ("lama3.2", ["llama3.2:3b"]),
+        ("LLaVA", ["llava:7b"]),
+        ("qwen3", ["qwen/qwen3-4b"]),
+        ("nomic", ["nomic-embed-text:latest"]),
+        ("mistral", []),
+        (":", []),
+    ],
+)
+def test_only_names_that_look_like_it_are_told(written: str, meant: list[str]) -> None:
+    assert list(nearest_names(written, MODELS)) == [f"ollama::{name}" for name in meant]
+
+
+def test_a_name_of_several_lines_is_told_in_one() -> None:
+    error = model_not_found(ModelId("x\n#"), MODELS, where="ollama")
+    assert str(error) == (
+        "No model 'x\\n#' on ollama. Did you mean ollama::x?# y?[2J? All: patinox models"
+    )
+    assert error.nearest == ("ollama::x\n# y\x1b[2J",)
