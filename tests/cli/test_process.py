@@ -138,7 +138,13 @@ def test_bytes_that_are_no_text_are_replaced(ollama: OllamaEmulator) -> None:
 
 
 @pytest.mark.usefixtures("ollama")
-@pytest.mark.parametrize("command", [["models"], ["chat", "qwen3:4b", "hi"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["models"], ["chat", "qwen3:4b", "hi"], ["--version"], ["--help"], ["chat", "--help"]),
+        *(["nosuch", "--json"], ["chat", "--nosuch", "--json"], ["models", "-m", "nope", "--json"]),
+    ],
+)
 def test_a_reader_that_goes_away_is_no_error(command: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from patinox._version import __version__
 
 _NEEDED = ("typer", "rich")
+_DONE = 0
 _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
@@ -27,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _replace_closed_streams()
         return _run(arguments)
+    except BrokenPipeError:  # whoever read it has enough
+        _silence()
+        return _DONE
     except KeyboardInterrupt:  # before there was a loop that it could stop
         return _INTERRUPTED
     except OSError as error:
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     if arguments == ["--version"]:  # answered before anything heavy is imported
         print(f"patinox {__version__}", flush=True)
-        return 0
+        return _DONE
     try:
         from patinox.cli.app import run
     except ModuleNotFoundError as error:
@@ -57,6 +61,14 @@ def _replace_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _silence() -> None:
+    """Point closed pipes at nothing: Python writes to them once more when it ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nothing, stream.fileno())
+    os.close(nothing)
 
 
 def _unwritten(error: OSError) -> int:

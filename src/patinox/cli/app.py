@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -299,6 +297,17 @@ def doctor(*, service: Service = None, config: Config = None, as_json: Json = Fa
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; only what nobody expected is raised."""
     arguments = [_text(argument) for argument in arguments]
+    try:
+        return _command(arguments)
+    except ReaderGone as error:
+        raise BrokenPipeError from error
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer's, while it wrote its help
+            raise ended.__context__ from None
+        raise
+
+
+def _command(arguments: list[str]) -> int:
     command: Any = typer.main.get_command(app)
     try:
         # `*` in a prompt is no pattern of file names, not even on Windows.
@@ -311,20 +320,9 @@ def run(arguments: Sequence[str]) -> int:
         misuse = InvalidRequest(error.format_message(), hint=f"Next: {place} --help")
         Output(as_json="--json" in arguments).failure(misuse)
         return USAGE
-    except ReaderGone:
-        _silence()
-        return DONE
     return int(code or DONE)  # 130 after Ctrl-C, by typer
 
 
 def _text(argument: str) -> str:
     """Replace bytes that are no text, as the shell handed them over: no server could be told."""
     return argument.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def _silence() -> None:
-    """Point closed pipes at nothing: Python writes to them once more when it ends."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nothing, stream.fileno())
-    os.close(nothing)
