@@ -2,8 +2,9 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -724,3 +725,41 @@ def test_each_variable_stands_for_a_key_of_the_file() -> None:
             struct: object = Document()
             for key in variable.sets.split("."):
                 struct = getattr(struct, key)
+
+
+WRONG = (
+    *("5", "-1", "1.5", "nan", "inf", '"x"', '""', "true", "[]", "[1]", '["x"]', "{ a = 1 }"),
+    *("2020-01-01", "99999999999999999999", '"a\\u0000b"', '"http://x:99999"'),
+)
+
+
+def keys(kind: type[msgspec.Struct], before: str = "") -> Iterator[str]:
+    """Every key that a file may have, tables and what is in them."""
+    for field in msgspec.structs.fields(kind):
+        yield before + field.encode_name
+        for inner in (field.type, *get_args(field.type)):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                yield from keys(inner, f"{before}{field.encode_name}.")
+
+
+@pytest.mark.parametrize("key", [*keys(Document)])
+def test_whatever_stands_at_a_key_is_taken_or_told_with_the_file_and_the_key(
+    tmp_path: Path, key: str
+) -> None:
+    file, refused = tmp_path / "patinox.toml", 0
+    table, _, name = key.rpartition(".")
+    for wrong in WRONG:
+        written = f"{key} = {wrong}\n"
+        if table == "endpoints":
+            address = "" if name == "url" else 'url = "h:1"\n'
+            written = f"[[endpoints]]\n{address}{name} = {wrong}\n"
+        file.write_text(written, encoding="utf-8")
+        try:
+            load_settings({}, file=file)
+        except InvalidConfiguration as error:
+            refused += 1
+            told = str(error)
+            assert str(file) in told
+            assert name in told
+            assert "\n" not in told
+    assert refused
