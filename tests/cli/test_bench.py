@@ -162,8 +162,10 @@ def test_a_model_that_fails_does_not_stop_the_others(
         again = run("bench", "bad", "good", *BRIEF, "--json")
     assert result.code == again.code == 1
     assert "good:latest" in result.out
+    assert (result.out + result.err).count("ServiceError:") == 1
     assert "ollama::bad:latest failed. ServiceError:" in result.out
-    assert "ollama::bad:latest failed. ServiceError:" in result.err
+    assert "ollama::bad:latest failed.\n" in result.err
+    assert not [line for line in result.out.splitlines() if line.startswith("  bad:latest")]
     failed, measured = again.json["results"]
     assert failed["error"].startswith("ServiceError: ")
     assert failed["levels"] == []
@@ -186,8 +188,16 @@ def test_what_was_measured_before_a_failure_is_kept(
     with OllamaEmulator(models=[tired]).run_in_thread() as server:
         monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
         result = run("bench", "tired", *BRIEF, "--json")
+        asked = 0
+        shown = run("bench", "tired", *BRIEF)
     (measured,) = result.json["results"]
-    assert result.code == 1
+    header, row, failed, _ = [line for line in shown.out.splitlines() if line]
+    assert header.endswith("2 AT ONCE")
+    assert row.split()[:2] == ["tired:latest", "ollama"]
+    assert row.endswith(" -")
+    assert "-" not in row.split()[3:6]
+    assert failed.startswith("  ollama::tired:latest failed. ServiceError: ")
+    assert result.code == shown.code == 1
     assert measured["error"].startswith("ServiceError: ")
     assert [level["at_once"] for level in measured["levels"]] == [1]
     assert len(measured["first_token_seconds"]["samples"]) == 2
@@ -292,7 +302,7 @@ def test_on_a_terminal_the_table_grows_and_goes_away(
 
 
 def test_a_report_becomes_a_list_where_there_is_no_room() -> None:
-    (title, facts, *_) = report(Canvas(width=40), [result_named("a-model-with-a-long-name")])
+    (title, facts, *_) = report(Canvas(width=40), [result_named("a-model-with-a-long-name")], 4)
     assert title.strip() == "a-model-with-a-long-name"
     assert facts.split(" · ")[0].strip() == "service ollama"
 

@@ -1,6 +1,7 @@
 """What only a process of its own can show: pipes, signals, terminals."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -14,7 +15,13 @@ from typing import Self
 import pytest
 
 from patinox.embedded import Engine, demo_model
-from patinox.testing import LMStudioEmulator, OllamaAnswer, OllamaEmulator, OllamaModel
+from patinox.testing import (
+    LMStudioEmulator,
+    OllamaAnswer,
+    OllamaEmulator,
+    OllamaModel,
+    OllamaPrompt,
+)
 
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals on Windows", allow_module_level=True)
@@ -191,6 +198,48 @@ def test_a_second_ctrl_c_ends_it_at_once(slow: OllamaEmulator, pause: float) -> 
     assert code in (130, -signal.SIGINT)
     assert err.strip() == ""
     until(lambda: slow.client_gone == 1)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_ctrl_c_in_bench_keeps_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    asked = 0
+
+    def slows_down(_: OllamaPrompt) -> OllamaAnswer:
+        nonlocal asked
+        asked += 1  # one to warm up, two alone, and then two at once
+        return OllamaAnswer(text=("word ",) * (10_000 if asked > 3 else 2))
+
+    models = (OllamaModel(name="quick"), OllamaModel(name="slows", reply=slows_down))
+    with OllamaEmulator(models=models, chunk_delay=0.02).run_in_thread() as server:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
+        process = start("bench", "quick", "slows", "--rounds", "2", "--concurrency", "2", *words)
+        until(lambda: asked == 5)
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+        until(lambda: server.client_gone == 2)
+    assert code == 130
+    assert "Traceback" not in err
+    if words:
+        quick, slows = json.loads(out)["results"]
+        assert quick["error"] is None
+        assert slows["error"] == "It was stopped before all was measured."
+        assert [level["at_once"] for level in slows["levels"]] == [1]
+    else:
+        rows = [line.split() for line in out.splitlines() if "ollama" in line]
+        assert [row[0] for row in rows] == ["quick:latest", "slows:latest", "ollama::slows:latest"]
+        assert (rows[0][-1] == "-", rows[1][-1]) == (False, "-")
+        assert "ollama::slows:latest ended early. It was stopped before all was measured." in out
+
+
+def test_ctrl_c_in_bench_before_anything_is_measured_tells_nothing(slow: OllamaEmulator) -> None:
+    process = start("bench", "slow", "--json")
+    until(lambda: any(seen.path == "/api/chat" for seen in slow.requests))
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(process)
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
 
 
 def test_ctrl_c_while_standard_input_is_awaited_ends_it(slow: OllamaEmulator) -> None:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from patinox._version import __version__
 from patinox.cli.figures import (
+    STOPPED,
     Level,
     Request,
     Result,
@@ -28,9 +29,7 @@ from patinox.cli.figures import (
 )
 from patinox.cli.output import DONE, FAILED, Output, perform
 from patinox.cli.plot import check_plot, draw
-from patinox.cli.render import (
-    count,
-)
+from patinox.cli.render import count
 from patinox.cli.scoreboard import Scoreboard, report
 from patinox.cli.session import Setup, choose_model, chosen_models, find_model, open_local
 from patinox.provider.errors import CloudModelRefused, InvalidRequest, ProviderError
@@ -81,10 +80,30 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bench(setup: Setup, out: Output, names: Sequence[str], options: Options) -> int:
-    """Measure the models that are named, or those that are in memory; return the exit code."""
+    """Measure the models that are named, or those that are in memory; return the exit code.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; what had been measured is told.
+    """
     results = list[Result]()
-    code = perform(out, lambda: _measure(setup, out, names, options, results))
-    if options.plot is None or not results:
+    try:
+        code = perform(out, lambda: _measure(setup, out, names, options, results))
+    except KeyboardInterrupt:
+        _tell(out, results, options)
+        raise
+    return _tell(out, results, options) if results else code
+
+
+def _tell(out: Output, results: Sequence[Result], options: Options) -> int:
+    """Write what was measured, if anything was, and draw it."""
+    if not results:
+        return DONE
+    if out.as_json:
+        out.document(document(results, options))
+    else:
+        out.lines(["", *report(out.out.canvas, results, options.concurrency), ""])
+    code = FAILED if any(each.error for each in results) else DONE
+    if options.plot is None:
         return code
     try:
         draw(results, options.plot, note=_note(options))
@@ -98,7 +117,7 @@ def bench(setup: Setup, out: Output, names: Sequence[str], options: Options) -> 
 async def _measure(
     setup: Setup, out: Output, names: Sequence[str], options: Options, results: list[Result]
 ) -> int:
-    """Measure one model after another and tell the results."""
+    """Measure one model after another, and add what is known of each to `results`."""
     options.check()
     async with open_local(setup, out) as local:
         found = await chosen(local, setup, names)
@@ -106,12 +125,16 @@ async def _measure(
         each = requests_in_all(options.concurrency, options.rounds)
         board = Scoreboard(out, requests=len(found) * each, at_once=options.concurrency)
         with board.shown():
-            results += [await _Measuring(local, info, options, board).result() for info in found]
-    if out.as_json:
-        out.document(document(results, options))
-    else:
-        out.lines(["", *report(out.out.canvas, results), ""])
-    return FAILED if any(each.error for each in results) else DONE
+            for info in found:
+                measuring = _Measuring(local, info, options, board)
+                try:
+                    await measuring.measure()
+                except asyncio.CancelledError:
+                    stopped = replace(measuring.result, error=STOPPED)
+                    results += [stopped] if stopped.measured else []
+                    raise
+                results.append(measuring.result)
+    return DONE
 
 
 async def chosen(local: LocalProvider, setup: Setup, names: Sequence[str]) -> list[ModelInfo]:
@@ -150,7 +173,7 @@ def _measurable(info: ModelInfo) -> bool:
 
 
 class _Measuring:
-    """Measures one model on one service."""
+    """Measures one model on one service: `result` is what is known so far."""
 
     def __init__(
         self, local: LocalProvider, info: ModelInfo, options: Options, board: Scoreboard
@@ -162,32 +185,35 @@ class _Measuring:
         self._asked = 0
         self._run = random.randrange(16**4)  # noqa: S311  no secret
         service = local.get_service_info(info.service)
-        self._subject = subject_of(
-            info,
-            service.service_type if service else info.service,
-            service.version if service else None,
+        self.result = Result(
+            subject=subject_of(
+                info,
+                service.service_type if service else info.service,
+                service.version if service else None,
+            )
         )
 
-    async def result(self) -> Result:
+    async def measure(self) -> None:
         """Measure; what goes wrong ends it and stands in the result."""
-        now = Result(subject=self._subject)
         try:
-            self._board.show(now, "warms up")
-            warm_up = await self._ask(max_tokens=1)
-            alone, reached = list[Request](), list[Level]()
-            for at_once in levels(self._options.concurrency):
-                rounds = list[tuple[float, Sequence[Request]]]()
-                for _ in range(self._options.rounds):
-                    self._board.show(now, f"{at_once} at once")
-                    rounds.append(await self._side_by_side(at_once))
-                    alone += rounds[-1][1] if at_once == 1 else ()
-                    ended = [*reached, level_of(at_once, rounds)]
-                    now = result_of(self._subject, warm_up, alone, ended)
-                reached.append(level_of(at_once, rounds))
+            await self._measure()
         except ProviderError as error:
-            now = replace(now, error=f"{type(error).__name__}: {error.message}")
-        self._board.done(now)
-        return now
+            self.result = replace(self.result, error=f"{type(error).__name__}: {error.message}")
+        self._board.done(self.result)
+
+    async def _measure(self) -> None:
+        self._board.show(self.result, "warms up")
+        warm_up = await self._ask(max_tokens=1)
+        alone, reached = list[Request](), list[Level]()
+        for at_once in levels(self._options.concurrency):
+            rounds = list[tuple[float, Sequence[Request]]]()
+            for _ in range(self._options.rounds):
+                self._board.show(self.result, f"{at_once} at once")
+                rounds.append(await self._side_by_side(at_once))
+                alone += rounds[-1][1] if at_once == 1 else ()
+                ended = [*reached, level_of(at_once, rounds)]
+                self.result = result_of(self.result.subject, warm_up, alone, ended)
+            reached.append(level_of(at_once, rounds))
 
     async def _side_by_side(self, count: int) -> tuple[float, Sequence[Request]]:
         """Make so many requests at once; return the seconds for all, and what each took."""

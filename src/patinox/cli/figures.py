@@ -12,6 +12,7 @@ from patinox.provider.types import CompletionResponse, ModelInfo
 # Shorter than this, a server did not load: it looked at what it has in memory.
 LEAST_LOAD = 0.05
 SERVER, CLIENT = "server", "client"
+STOPPED = "It was stopped before all was measured."
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +99,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     answer_tokens_per_second: Spread | None = None
     levels: tuple[Level, ...] = ()
     error: str | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to show: a round at least ended."""
+        return self.first_token_seconds is not None or bool(self.levels)
 
 
 def request_of(response: CompletionResponse) -> Request:

@@ -42,7 +42,7 @@ def check_plot(file: Path) -> None:
 
 def draw(results: Sequence[Result], file: Path, *, note: str) -> None:
     """Draw what was measured into a file; `note` stands below."""
-    results = [each for each in results if each.first_token_seconds is not None]
+    results = [each for each in results if each.measured]
     sweep = any(len(each.levels) > 1 for each in results)
     heights = [max(len(results), 2) * 0.5 + 1.0, *([3.2] if sweep else [])]
     figure = importlib.import_module("matplotlib.figure").Figure(

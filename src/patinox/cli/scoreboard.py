@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from patinox.cli.figures import CLIENT, Result, Spread
+from patinox.cli.figures import CLIENT, STOPPED, Result, Spread
 from patinox.cli.output import Output
 from patinox.cli.render import (
     NOTHING,
@@ -107,17 +107,16 @@ _LEGEND = (
 HEADERS = ("MODEL", "SERVICE", "LOAD", "FIRST", "READS", "WRITES")
 
 
-def report(canvas: Canvas, results: Sequence[Result]) -> list[str]:
-    """Lay out what was measured."""
-    most = max((level.at_once for each in results for level in each.levels), default=1)
-    headers = (*HEADERS, f"{most} AT ONCE")
-    good = [each for each in results if each.error is None]
-    rows = [[Cell(text) for text in _cells(each, most)] for each in good]
+def report(canvas: Canvas, results: Sequence[Result], at_once: int) -> list[str]:
+    """Lay out what was measured, with up to `at_once` requests at once."""
+    headers = (*HEADERS, f"{at_once} AT ONCE")
+    shown = [each for each in results if each.measured]
+    rows = [[Cell(text) for text in _cells(each, at_once)] for each in shown]
     lines = table(canvas, headers, rows, folding=0) if rows else []
     if lines is None:
-        lines = blocks(canvas, (_block(_cells(each, most), headers) for each in good))
-    failed = [f"{_key(each)} failed. {each.error}" for each in results if each.error]
-    notes = (*failed, *((_LEGEND,) if good else ()))
+        lines = blocks(canvas, (_block(_cells(each, at_once), headers) for each in shown))
+    failed = [f"{_ending(each)} {each.error}" for each in results if each.error]
+    notes = (*failed, *((_LEGEND,) if shown else ()))
     return [*lines, *(line for each in notes for line in ("", *wrap(canvas, printable(each))))]
 
 
@@ -151,9 +150,14 @@ def _rate(spread: Spread | None) -> str:
     return (_CLIENT_MARK if spread.measured_by == CLIENT else "") + number(spread.median)
 
 
+def _ending(result: Result) -> str:
+    """Say that a model failed, or was stopped; why stands below the table."""
+    return f"{_key(result)} {'ended early' if result.error == STOPPED else 'failed'}."
+
+
 def _in_a_line(result: Result) -> str:
     if result.error is not None:
-        return f"{_key(result)} failed. {result.error}"
+        return _ending(result)
     first, answer = result.first_token_seconds, result.answer_tokens_per_second
     return join(
         _key(result),
