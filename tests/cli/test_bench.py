@@ -120,7 +120,7 @@ def test_what_is_measured_is_told_in_fields_with_units(run: Run, ollama: OllamaE
     assert [level["at_once"] for level in measured["levels"]] == [1, 2]
     assert len(measured["levels"][1]["tokens_per_second"]["samples"]) == 2
     assert len(measured["levels"][1]["first_token_seconds"]["samples"]) == 4
-    assert measured["error"] is None
+    assert (measured["warnings"], measured["error"]) == ([], None)
 
 
 def test_where_nothing_is_in_memory_the_usual_model_is_measured(
@@ -139,6 +139,39 @@ def test_a_model_in_the_cloud_is_never_measured(
     assert result.code == 1
     assert result.json["error"]["type"] == "CloudModelRefused"
     assert not asked(ollama)
+
+
+@pytest.mark.parametrize("names", [["nomic-embed-text"], ["qwen3:4b", "nomic-embed-text"]])
+def test_a_model_that_does_not_chat_is_refused_before_anything_is_asked(
+    run: Run, ollama: OllamaEmulator, names: list[str]
+) -> None:
+    result = run("bench", *names)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.splitlines()[0] == "  'nomic-embed-text:latest' on Ollama does not chat."
+    assert not asked(ollama)
+
+
+@pytest.mark.parametrize("tires", [False, True])
+def test_a_prompt_that_the_server_cut_is_told_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch, *, tires: bool
+) -> None:
+    seen = 0
+
+    def reply(_: OllamaPrompt) -> str:
+        nonlocal seen
+        seen += 1
+        return crash(_) if tires and seen > 1 else "Blue, mostly."
+
+    with OllamaEmulator(models=[OllamaModel(name="m", reply=reply)]).run_in_thread() as server:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
+        words = ("bench", "m", *BRIEF, "--prompt", "word " * 9000)
+        shown = run(*words)
+        seen = 0
+        (measured,) = run(*words, "--json").json["results"]
+    cut = [line for line in measured["warnings"] if line.endswith("it seems to have cut it.")]
+    assert len(cut) == 1
+    assert shown.out.count("it seems to have cut it.") == 1
+    assert "  ollama::m:latest: The server read " in shown.out
 
 
 @pytest.mark.usefixtures("ollama")
@@ -208,6 +241,10 @@ def test_what_was_measured_before_a_failure_is_kept(
     [
         (("--rounds", "0"), "`--rounds` is 0; allowed: 1 to 100."),
         (("--concurrency", "65"), "`--concurrency` is 65; allowed: 1 to 64."),
+        (("--max-tokens", "0"), "`max_tokens` is 0; allowed: a whole number from 1."),
+        (("--timeout", "0"), "`timeout` is 0; allowed: seconds above 0"),
+        (("--timeout", "-1"), "`timeout` is -1; allowed: seconds above 0"),
+        (("--timeout", "-1.5"), "`timeout` is -1.5; allowed: seconds above 0"),
         (("--plot", "picture.gif"), "allowed: a name in .png or .svg."),
         (("--plot", "nowhere/picture.png"), "does not exist"),
     ],

@@ -186,7 +186,7 @@ def test_an_option_for_ollama_is_said_to_be_ignored_elsewhere(
 def test_a_wrong_value_is_wrong_usage(run: Run) -> None:
     result = run("chat", "-t", "9", "hi", "--json")
     assert result.code == 2
-    assert "`temperature` is 9.0" in result.json["error"]["message"]
+    assert "`temperature` is 9;" in result.json["error"]["message"]
 
 
 @pytest.mark.usefixtures("ollama", "lmstudio")

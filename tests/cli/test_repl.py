@@ -211,7 +211,7 @@ def test_a_failure_ends_the_answer_and_not_the_conversation(
 ) -> None:
     result = hold("hi", arguments=("-t", "9"))
     assert result.code == 0
-    assert "`temperature` is 9.0" in result.err
+    assert "`temperature` is 9;" in result.err
     assert not any(seen.path.endswith("/chat/completions") for seen in crashing.requests)
 
 

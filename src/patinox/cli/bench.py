@@ -20,6 +20,7 @@ from patinox.cli.figures import (
     Level,
     Request,
     Result,
+    distinct,
     level_of,
     levels,
     request_of,
@@ -31,9 +32,17 @@ from patinox.cli.output import DONE, FAILED, Output, perform
 from patinox.cli.plot import check_plot, draw
 from patinox.cli.render import count
 from patinox.cli.scoreboard import Scoreboard, report
-from patinox.cli.session import Setup, choose_model, chosen_models, find_model, open_local
+from patinox.cli.session import (
+    Setup,
+    choose_model,
+    chosen_models,
+    find_model,
+    open_local,
+    place_of,
+)
 from patinox.provider.errors import CloudModelRefused, InvalidRequest, ProviderError
 from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.preflight import refuse
 from patinox.provider.types import CompletionRequest, ModelId, ModelInfo
 
 MOST_AT_ONCE = 64
@@ -75,8 +84,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not 1 <= value <= most:
                 raise InvalidRequest(f"`{name}` is {value}; allowed: 1 to {most}.")
+        self.request(ModelId("any"))
         if self.plot is not None:
             check_plot(self.plot)
+
+    def request(
+        self, model: ModelId, *, beginning: str = "", max_tokens: int | None = None
+    ) -> CompletionRequest:
+        """Make a request; raises `InvalidRequest` where its limits are none."""
+        return CompletionRequest(
+            model,
+            beginning + self.prompt,
+            max_tokens=self.max_tokens if max_tokens is None else max_tokens,
+            temperature=0,
+            timeout=self.timeout,
+        )
 
 
 def bench(setup: Setup, out: Output, names: Sequence[str], options: Options) -> int:
@@ -143,6 +165,7 @@ async def chosen(local: LocalProvider, setup: Setup, names: Sequence[str]) -> li
     Raises:
         ModelNotFound: a named model is not there, or none can chat.
         CloudModelRefused: a named model is in the cloud.
+        CapabilityNotSupported: a named model does not chat.
         ServiceNotFound: no service answers.
     """
     if not names:
@@ -164,7 +187,11 @@ async def chosen(local: LocalProvider, setup: Setup, names: Sequence[str]) -> li
             raise CloudModelRefused(
                 f"{name!r} runs in the cloud.", hint="Only what runs on this machine is measured."
             )
-        found |= {info.model_id: info for info in there if not info.remote}
+        able = [info for info in there if _measurable(info)]
+        for info in () if able else there:
+            asked = CompletionRequest(info.model_id, PROMPT)
+            refuse(asked, info, label=place_of(local, info.service), service=info.service)
+        found |= {info.model_id: info for info in able}
     return list(found.values())
 
 
@@ -183,6 +210,7 @@ class _Measuring:
         self._options = options
         self._board = board
         self._asked = 0
+        self._warned = list[str]()
         self._run = random.randrange(16**4)  # noqa: S311  no secret
         service = local.get_service_info(info.service)
         self.result = Result(
@@ -198,7 +226,11 @@ class _Measuring:
         try:
             await self._measure()
         except ProviderError as error:
-            self.result = replace(self.result, error=f"{type(error).__name__}: {error.message}")
+            self.result = replace(
+                self.result,
+                error=f"{type(error).__name__}: {error.message}",
+                warnings=distinct(self._warned),
+            )
         self._board.done(self.result)
 
     async def _measure(self) -> None:
@@ -212,7 +244,8 @@ class _Measuring:
                 rounds.append(await self._side_by_side(at_once))
                 alone += rounds[-1][1] if at_once == 1 else ()
                 ended = [*reached, level_of(at_once, rounds)]
-                self.result = result_of(self.result.subject, warm_up, alone, ended)
+                now = result_of(self.result.subject, warm_up, alone, ended)
+                self.result = replace(now, warnings=distinct(self._warned))
             reached.append(level_of(at_once, rounds))
 
     async def _side_by_side(self, count: int) -> tuple[float, Sequence[Request]]:
@@ -229,16 +262,14 @@ class _Measuring:
     async def _ask(self, *, max_tokens: int | None = None) -> Request:
         """Make a request whose prompt begins as no other's: no server has read it before."""
         self._asked += 1
-        request = CompletionRequest(
-            self._info.model_id,
-            f"{self._run:04x}-{self._asked}. {self._options.prompt}",
-            max_tokens=max_tokens or self._options.max_tokens,
-            temperature=0,
-            timeout=self._options.timeout,
+        beginning = f"{self._run:04x}-{self._asked}. "
+        request = self._options.request(
+            self._info.model_id, beginning=beginning, max_tokens=max_tokens
         )
         async with self._local.stream_completion(request) as stream:
             response = await stream.collect()
         self._board.step()
+        self._warned += response.warnings
         return request_of(response)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from statistics import median
 
@@ -87,6 +88,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         prompt_tokens_per_second: how fast prompts are read, one at a time.
         answer_tokens_per_second: how fast answers are written, one at a time.
         levels: several requests at once.
+        warnings: what was not as it should be, such as a prompt that was cut, each in a line.
         error: why there is no more; `None` if all went well.
     """
 
@@ -98,6 +100,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens_per_second: Spread | None = None
     answer_tokens_per_second: Spread | None = None
     levels: tuple[Level, ...] = ()
+    warnings: tuple[str, ...] = ()
     error: str | None = None
 
     @property
@@ -158,6 +161,18 @@ def spread(values: Iterable[float | None], *, measured_by: str = CLIENT) -> Spre
         samples=known,
         measured_by=measured_by,
     )
+
+
+def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
+    """Keep one of those warnings that differ in nothing but numbers.
+
+    >>> distinct(["2,050 of 9,001 tokens", "2,051 of 9,002 tokens", "no tokens"])
+    ('2,050 of 9,001 tokens', 'no tokens')
+    """
+    kinds = dict[str, str]()
+    for each in warnings:
+        kinds.setdefault(re.sub(r"[0-9,.]+", "", each), each)
+    return tuple(kinds.values())
 
 
 def level_of(at_once: int, rounds: Sequence[tuple[float, Sequence[Request]]]) -> Level:

@@ -116,7 +116,8 @@ def report(canvas: Canvas, results: Sequence[Result], at_once: int) -> list[str]
     if lines is None:
         lines = blocks(canvas, (_block(_cells(each, at_once), headers) for each in shown))
     failed = [f"{_ending(each)} {each.error}" for each in results if each.error]
-    notes = (*failed, *((_LEGEND,) if shown else ()))
+    warned = [f"{_key(each)}: {warning}" for each in results for warning in each.warnings]
+    notes = (*failed, *warned, *((_LEGEND,) if shown else ()))
     return [*lines, *(line for each in notes for line in ("", *wrap(canvas, printable(each))))]
 
 

@@ -17,7 +17,8 @@ LONGEST_TIME = 1e9
 def shown(value: object) -> str:
     """Return what a value looks like, not too long for a message."""
     try:
-        text = repr(value)
+        # Whoever reads numbers for us may have made 0.0 of the 0 that somebody wrote.
+        text = repr(value).removesuffix(".0") if isinstance(value, float) else repr(value)
     except Exception:  # noqa: BLE001  whatever the code of a value does; a huge number has no digits
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

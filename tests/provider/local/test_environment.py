@@ -508,7 +508,7 @@ def test_every_setting_can_be_given_by_file_and_as_an_argument() -> None:
         ("[ollama]\napi_key = 5", "`ollama.api_key`: Expected `str`, got `int`."),
         ("[[endpoints]]\nservice = 'x'", "Object missing required field `url`"),
         ("endpoints = [1]", "`endpoints[0]`: Expected `object`, got `int`."),
-        ("[ollama]\ntimeout = 0", "ollama: `timeout` is 0.0; allowed: seconds above 0"),
+        ("[ollama]\ntimeout = 0", "ollama: `timeout` is 0; allowed: seconds above 0"),
         ("[ollama]\ntimeout = nan", "ollama: `timeout` is nan; allowed:"),
         ("[discovery.health_check]\ninterval = inf", "discovery: `health_check.interval` is inf"),
         ("connection_pool_size = 0", "`connection_pool_size` is 0; allowed: a whole number"),
