@@ -16,7 +16,7 @@ import pytest
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.lifecycle import PullStream
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
@@ -288,7 +288,7 @@ def test_a_program_of_its_own_may_use_both(
 PROGRAM = """
 import os, sys
 from patinox import *
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local.config import EndpointConfig
 config = LocalProviderConfig(
     endpoints=(EndpointConfig.parse(sys.argv[1]),), auto_discover=False, monitor=False
@@ -388,7 +388,7 @@ def test_a_stream_ends_with_its_provider(slow: OllamaEmulator, config_for: Confi
     with SyncLocalProvider(config_for(slow)) as local:
         stream = local.stream_completion(CHAT).__enter__()
         next(stream)
-    with pytest.raises(RuntimeError, match="not running"):
+    with pytest.raises(ProviderClosed):
         stream.collect()
 
 
@@ -402,8 +402,9 @@ def test_a_provider_may_be_closed_while_twenty_threads_are_answered(
             while not next(stream).text:
                 pass
             begun.wait(30)
-            with pytest.raises(StreamInterrupted) as caught:
+            with pytest.raises((StreamInterrupted, ProviderClosed)) as caught:
                 stream.collect()
+        assert stream.text == "You"
         return caught.value
 
     with ThreadPoolExecutor(20) as pool:
@@ -411,7 +412,10 @@ def test_a_provider_may_be_closed_while_twenty_threads_are_answered(
             threads = [pool.submit(answered, local) for _ in range(20)]
             begun.wait(30)
         told = {str(thread.result(30)) for thread in threads}
-    assert told == {"This provider was closed in the middle of the answer, after 3 characters."}
+    assert told <= {
+        "This provider was closed in the middle of the answer, after 3 characters.",
+        "This provider is closed. Make another and enter it.",  # before it went on
+    }
 
 
 class Ends:

@@ -476,6 +476,8 @@ async def test_the_books_balance_under_a_mixture_of_everything(
         LMStudioEmulator(models=[LMStudioModel(key=MODEL)], chunk_delay=0.01) as second,
         LocalProvider(config_for(first, second), observers=[notes]) as local,
     ):
+        await local.list_models()  # else one that is late to list them would not be asked
+        notes.seen.clear()
         first.faults.append(sometimes(crashes()))
         results = await asyncio.gather(*(do(local) for do in work), return_exceptions=True)
         measured = [info.metrics for info in local.services]

@@ -11,7 +11,12 @@ from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local.accounts import Attempt
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.dialects.base import speed
-from patinox.provider.local.errors import ResponseTooLarge, ServiceTimeout, StreamInterrupted
+from patinox.provider.local.errors import (
+    ParseError,
+    ResponseTooLarge,
+    ServiceTimeout,
+    StreamInterrupted,
+)
 from patinox.provider.local.prepare import Prepared
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.stream import (
@@ -160,6 +165,8 @@ class Answer:
             else:
                 self._expected.decoder.close(events)
         except ProviderError as error:
+            if isinstance(error, ParseError):
+                error.status = 200  # which is what says that this was a server's reply
             self.error = error
         if events and (not self._begun or ResponseStarted in map(type, events)):
             events = self._signed(events)

@@ -90,7 +90,7 @@ class ServiceUnavailable(NetworkError):
         service: str | None = None,
     ) -> None:
         """Keep whether it was refused beside the usual facts."""
-        super().__init__(message, hint=hint, service=service)
+        super().__init__(message, hint=hint or "See: patinox doctor", service=service)
         self.refused = refused
         self.sent = sent and not refused
         self.foreign = foreign
@@ -123,9 +123,18 @@ class ServiceTimeout(NetworkError):
         retryable: bool | None = None,
     ) -> None:
         """Keep the phase and its limit beside the usual facts."""
+        hint = _MORE_TIME.get(phase, _MORE.format(phase)) if hint is None else hint
         super().__init__(message, hint=hint, service=service, retryable=retryable)
         self.phase = phase
         self.seconds = seconds
+
+
+_MORE = "Allow it more: deadlines={{{!r}: seconds}}."
+_MORE_TIME = {
+    "total": "Allow it more: `timeout` of the request, or --timeout.",
+    "attempt": "Allow it more: `timeout` in the settings of the service.",
+    "headers": None,
+}
 
 
 class LocalResourcesExhausted(LocalProviderError):

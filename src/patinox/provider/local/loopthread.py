@@ -13,16 +13,48 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar, TypeVarTuple
 
 from anyio.from_thread import BlockingPortal
+
+from patinox.provider.errors import ProviderClosed
 
 # How long, in seconds, a call that was interrupted may take to hang up.
 LEAVING = 2.0
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+class _Work(Generic[T]):
+    """A call in the thread that can be given up at any moment, begun or not."""
+
+    def __init__(self, call: Callable[[], Awaitable[T]]) -> None:
+        self.ended = threading.Event()
+        self._call = call
+        self._task: asyncio.Task[object] | None = None
+        self._given_up = False
+
+    @property
+    def begun(self) -> bool:
+        return self._task is not None
+
+    async def run(self) -> T:
+        self._task = asyncio.current_task()
+        try:
+            if self._given_up:
+                raise asyncio.CancelledError
+            with _contained():
+                return await self._call()
+        finally:
+            self.ended.set()
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 class LoopThread:
@@ -68,23 +100,22 @@ class LoopThread:
                 self._thread.join()
 
     def call(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
-        """Wait for a call in the thread; if that is interrupted (Ctrl-C), the call ends first."""
-        ended = threading.Event()
+        """Wait for a call in the thread; if that is interrupted (Ctrl-C), the call ends first.
 
-        async def work() -> T:
-            try:
-                with _contained():
-                    return await function(*arguments)
-            finally:
-                ended.set()
-
-        future = self._here.start_task_soon(work)
+        Raises:
+            ProviderClosed: the thread has ended, with its last provider.
+        """
+        portal, work = self._here, _Work(partial(function, *arguments))
         try:
             with released():
-                return future.result()
-        except BaseException:
-            if future.cancel():
-                ended.wait(LEAVING)
+                return portal.call(work.run)
+        except BaseException as error:
+            if isinstance(error, RuntimeError) and not work.begun:
+                hint = "Make another and enter it."
+                raise ProviderClosed("This provider is closed.", hint=hint) from error
+            if not work.ended.is_set():
+                portal.start_task_soon(work.give_up)
+                work.ended.wait(LEAVING)
             raise
 
     def wrap(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
