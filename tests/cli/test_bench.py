@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
-from patinox.cli.figures import Result, Subject, spread
-from patinox.cli.plot import draw
+from patinox.cli.figures import Level, Result, Subject, spread
+from patinox.cli.plot import draw, picture
 from patinox.cli.render import Canvas
 from patinox.cli.scoreboard import report
 from patinox.testing import OllamaEmulator, OllamaError, OllamaModel, OllamaPrompt
@@ -37,12 +37,13 @@ def test_a_model_in_memory_is_measured_on_each_service(run: Run, ollama: OllamaE
     assert result.code == 0
     header, *lines = [line for line in result.out.splitlines() if line]
     assert header.split()[:6] == ["MODEL", "SERVICE", "LOAD", "FIRST", "READS", "WRITES"]
-    assert header.endswith("  2 AT ONCE")
+    assert header.endswith("  1 AT ONCE  2 AT ONCE")
     assert [line.split()[:2] for line in lines[:2]] == [
         ["qwen/qwen3-4b-2507", "lmstudio"],
         ["qwen3:4b", "ollama"],
     ]
     assert "tokens per second" in lines[2]
+    assert "the reading of the prompts included" in lines[2]
     # One to warm up, then two rounds of one and of two at once.
     assert len(asked(ollama)) == 1 + 2 * 1 + 2 * 2
     said = result.err.splitlines()
@@ -228,7 +229,7 @@ def test_what_was_measured_before_a_failure_is_kept(
     assert header.endswith("2 AT ONCE")
     assert row.split()[:2] == ["tired:latest", "ollama"]
     assert row.endswith(" -")
-    assert "-" not in row.split()[3:6]
+    assert row.split()[-1] == "-" not in row.split()[-4:-1]
     assert failed.startswith("  ollama::tired:latest failed. ServiceError: ")
     assert result.code == shown.code == 1
     assert measured["error"].startswith("ServiceError: ")
@@ -256,6 +257,12 @@ def test_wrong_settings_are_told_before_anything_is_asked(
     assert result.code == 2
     assert said in " ".join(result.err.split())
     assert not ollama.requests
+
+
+def test_the_limit_is_one_of_each_request(run: Run, ollama: OllamaEmulator) -> None:
+    assert "How long each request may take." in run("bench", "--help").out
+    assert run("bench", "qwen3:4b", *BRIEF, "--timeout", "60", "--json").code == 0
+    assert len(asked(ollama)) == 7
 
 
 def test_a_missing_library_is_told_with_its_extra(
@@ -291,14 +298,49 @@ def test_a_picture_is_drawn_on_white(run: Run, tmp_path: Path) -> None:
     assert (0x00, 0x72, 0xB2) in {color for _, color in colors}  # the bar of the first model
 
 
+def test_a_picture_that_cannot_be_written_is_told_before_anything_is_asked(
+    run: Run, ollama: OllamaEmulator
+) -> None:
+    Path("picture.png").mkdir()
+    result = run("bench", "qwen3:4b", *BRIEF, "--plot", "picture.png")
+    assert (result.code, result.out) == (2, "")
+    assert "picture.png' cannot be written: " in result.err
+    assert not ollama.requests
+
+
+@pytest.mark.usefixtures("ollama")
+@pytest.mark.parametrize("before", [None, b"an old picture"])
+def test_trying_whether_a_picture_can_be_written_leaves_all_as_it_was(
+    run: Run, tmp_path: Path, before: bytes | None
+) -> None:
+    file = tmp_path / "picture.png"
+    if before is not None:
+        file.write_bytes(before)
+    assert run("bench", "nobody-has-this:1b", "--plot", "picture.png").code == 3
+    assert (file.read_bytes() if file.exists() else None) == before
+
+
 @pytest.mark.usefixtures("ollama", "_fonts")
 @pytest.mark.slow
-def test_a_picture_that_cannot_be_written_is_told_after_the_results(run: Run) -> None:
-    Path("picture.png").mkdir()
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
+def test_a_picture_that_does_not_fit_the_disk_is_told_after_the_results(run: Run) -> None:
+    Path("picture.png").symlink_to("/dev/full")
     result = run("bench", "qwen3:4b", *BRIEF, "--plot", "picture.png")
     assert result.code == 1
     assert "qwen3:4b" in result.out
-    assert result.err.splitlines()[-1].startswith("The picture cannot be written: ")
+    said = "The picture cannot be written: No space left on device."
+    assert result.err.splitlines()[-1] == said
+
+
+def test_where_nothing_was_measured_there_is_no_picture(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with OllamaEmulator(models=[OllamaModel(name="bad", reply=crash)]).run_in_thread() as server:
+        monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
+        result = run("bench", "bad", *BRIEF, "--plot", "picture.png")
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == "There is no picture: nothing was measured."
+    assert not (tmp_path / "picture.png").exists()
 
 
 def result_named(model: str, **measured: Any) -> Result:  # noqa: ANN401 - fields of a result
@@ -324,6 +366,22 @@ def test_a_picture_names_what_it_shows_and_says_what_nobody_told(tmp_path: Path)
     assert "Several at once" not in comments
 
 
+@pytest.mark.usefixtures("_fonts")
+@pytest.mark.slow
+@pytest.mark.parametrize("rates", [(1250.0, 1315.0), (5.0, 0.5), (0.0,), ()])
+def test_every_mark_of_several_at_once_is_whole(rates: tuple[float, ...]) -> None:
+    levels = tuple(
+        Level(at_once=2**power, tokens_per_second=spread([rate]), first_token_seconds=None)
+        for power, rate in enumerate(rates)
+    )
+    untold = (Level(at_once=16, tokens_per_second=None, first_token_seconds=None),) * 2
+    drawn = picture([result_named("m", levels=(*levels, *untold))], note="")
+    (panel,) = (axes for axes in drawn.axes if axes.get_xlabel() == "requests at once")
+    bottom, top = panel.get_ylim()
+    assert bottom == 0
+    assert top >= max(rates, default=0.0) * 1.08 > top / 1.09 or not any(rates)
+
+
 def test_on_a_terminal_the_table_grows_and_goes_away(
     run_on_terminal: Run, ollama: OllamaEmulator
 ) -> None:
@@ -336,6 +394,14 @@ def test_on_a_terminal_the_table_grows_and_goes_away(
     assert "\x1b[2K" in result.err  # wiped away
     assert "first token" not in result.err
     assert asked(ollama)
+
+
+@pytest.mark.parametrize(("width", "shown"), [(None, True), (100, True), (64, False), (40, True)])
+def test_one_at_once_is_shown_where_there_is_room(width: int | None, *, shown: bool) -> None:
+    lines = report(Canvas(width=width), [result_named("a-model")], 4)
+    table = "\n".join(lines).lower().partition("first is the time")[0]
+    assert ("1 at once" in table) is shown
+    assert "4 at once" in table
 
 
 def test_a_report_becomes_a_list_where_there_is_no_room() -> None:

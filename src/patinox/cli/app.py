@@ -260,7 +260,10 @@ def bench(  # noqa: PLR0913  each is an option of the command
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw a picture too: a .png or a .svg."),
     ] = None,
-    timeout: Timeout = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="How long each request may take."),
+    ] = None,
     service: Service = None,
     config: Config = None,
     as_json: Json = False,

@@ -127,6 +127,9 @@ def _tell(out: Output, results: Sequence[Result], options: Options) -> int:
     code = FAILED if any(each.error for each in results) else DONE
     if options.plot is None:
         return code
+    if not any(each.measured for each in results):
+        out.remark("There is no picture: nothing was measured.")
+        return code
     try:
         draw(results, options.plot, note=_note(options))
     except OSError as error:
@@ -140,7 +143,7 @@ async def _measure(
     setup: Setup, out: Output, names: Sequence[str], options: Options, results: list[Result]
 ) -> int:
     """Measure one model after another, and add what is known of each to `results`."""
-    options.check()
+    await asyncio.to_thread(options.check)  # a slow disk stops nothing
     async with open_local(setup, out) as local:
         found = await chosen(local, setup, names)
         out.remark(_plan(found, options))

@@ -12,6 +12,7 @@ from patinox.cli.render import number, printable
 from patinox.provider.errors import ConfigurationError, InvalidRequest
 
 Axes: TypeAlias = Any  # matplotlib tells its types in part
+Figure: TypeAlias = Any
 FORMATS = (".png", ".svg")
 # Told apart by people who see colours differently too (after Okabe and Ito).
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -24,7 +25,8 @@ def check_plot(file: Path) -> None:
     """Refuse a picture that could not be made, before anything is measured.
 
     Raises:
-        InvalidRequest: the name ends otherwise than in `.png` or `.svg`, or its folder is missing.
+        InvalidRequest: the name ends otherwise than in `.png` or `.svg`, its folder is missing, or
+            it cannot be written.
         ConfigurationError: matplotlib is not installed.
     """
     if file.suffix.lower() not in FORMATS:
@@ -38,10 +40,29 @@ def check_plot(file: Path) -> None:
             "The picture needs matplotlib, which is not installed.",
             hint='pip install "patinox[bench]"',
         ) from error
+    _try(file.resolve())
+
+
+def _try(file: Path) -> None:
+    """Open the file as it will be, and leave it, or leave it out, as it was."""
+    new = not file.exists()
+    try:
+        with file.open("ab"):
+            pass
+        if new:
+            file.unlink()
+    except OSError as error:
+        said = f"`--plot` {str(file)!r} cannot be written: {error.strerror}."
+        raise InvalidRequest(said) from error
 
 
 def draw(results: Sequence[Result], file: Path, *, note: str) -> None:
     """Draw what was measured into a file; `note` stands below."""
+    picture(results, note=note).savefig(file, dpi=150)
+
+
+def picture(results: Sequence[Result], *, note: str) -> Figure:
+    """Draw what was measured; `note` stands below."""
     results = [each for each in results if each.measured]
     sweep = any(len(each.levels) > 1 for each in results)
     heights = [max(len(results), 2) * 0.5 + 1.0, *([3.2] if sweep else [])]
@@ -62,7 +83,7 @@ def draw(results: Sequence[Result], file: Path, *, note: str) -> None:
     if sweep:
         _lines(figure.add_subplot(grid[1, :2]), figure.add_subplot(grid[1, 2]), results)
     figure.supxlabel(note, color=FAINT, fontsize=8)
-    figure.savefig(file, dpi=150)
+    return figure
 
 
 def _first_tokens(axes: Axes, results: Sequence[Result]) -> None:
@@ -98,9 +119,11 @@ def _bars(axes: Axes, spreads: Sequence[Spread | None], *, scale: float = 1.0) -
 def _lines(axes: Axes, beside: Axes, results: Sequence[Result]) -> None:
     """Draw the speed of all answers together over how many there are, and the legend beside it."""
     counts = sorted({level.at_once for each in results for level in each.levels})
+    most = 0.0
     for row, each in enumerate(results):
         rates = [(one.at_once, one.tokens_per_second) for one in each.levels]
         points = [(count, rate.median) for count, rate in rates if rate is not None]
+        most = max(most, *(rate for _, rate in points), 0.0)
         axes.plot(
             [count for count, _ in points],
             [rate for _, rate in points],
@@ -113,7 +136,7 @@ def _lines(axes: Axes, beside: Axes, results: Sequence[Result]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, most * 1.08 or 1.0)  # a mark at the top is whole
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_xlabel("requests at once", fontsize=9, color=INK)

@@ -92,7 +92,8 @@ class Scoreboard:
         for header in (*HEADERS, f"{self._at_once} AT ONCE", ""):
             rows.add_column(header)
         for result, doing in self._rows.values():
-            rows.add_row(*(Text(cell) for cell in (*_cells(result, self._at_once), doing)))
+            cells = _cells(result, [self._at_once])
+            rows.add_row(*(Text(cell) for cell in (*cells, doing)))
         said = Text(f"  {self._asked} of {self._all} requests", style="dim")
         return Group(rows, ProgressBar(self._all, self._asked, width=40), said)
 
@@ -100,25 +101,36 @@ class Scoreboard:
 # What is said in the end.
 
 _LEGEND = (
-    "FIRST is the time to the first token; READS, WRITES and AT ONCE are tokens per second of the"
-    " prompt, of the answer, and of all answers together. Medians; ~ is measured here, not by the"
-    " server."
+    "FIRST is the time to the first token; READS and WRITES are tokens per second of the prompt and"
+    " of the answer, each by itself, one request at a time; AT ONCE is tokens per second of all"
+    " answers together from the first request to the last word, the reading of the prompts"
+    " included, so for one it is less than WRITES. Medians; ~ is measured here, not by the server."
 )
 HEADERS = ("MODEL", "SERVICE", "LOAD", "FIRST", "READS", "WRITES")
 
 
 def report(canvas: Canvas, results: Sequence[Result], at_once: int) -> list[str]:
     """Lay out what was measured, with up to `at_once` requests at once."""
-    headers = (*HEADERS, f"{at_once} AT ONCE")
     shown = [each for each in results if each.measured]
-    rows = [[Cell(text) for text in _cells(each, at_once)] for each in shown]
-    lines = table(canvas, headers, rows, folding=0) if rows else []
-    if lines is None:
-        lines = blocks(canvas, (_block(_cells(each, at_once), headers) for each in shown))
+    lines = _table(canvas, shown, at_once) if shown else []
     failed = [f"{_ending(each)} {each.error}" for each in results if each.error]
     warned = [f"{_key(each)}: {warning}" for each in results for warning in each.warnings]
     notes = (*failed, *warned, *((_LEGEND,) if shown else ()))
     return [*lines, *(line for each in notes for line in ("", *wrap(canvas, printable(each))))]
+
+
+def _table(canvas: Canvas, results: Sequence[Result], at_once: int) -> list[str]:
+    """Lay out the results: also one at once beside the most if there is room for it."""
+    most, both = [at_once], sorted({1, at_once})
+    for counts, folding in ((both, -1), (most, 0)):
+        rows = [[Cell(text) for text in _cells(each, counts)] for each in results]
+        if lines := table(canvas, _headers(counts), rows, folding=folding):
+            return lines
+    return blocks(canvas, (_block(_cells(each, both), _headers(both)) for each in results))
+
+
+def _headers(counts: Sequence[int]) -> list[str]:
+    return [*HEADERS, *(f"{count} AT ONCE" for count in counts)]
 
 
 def _block(row: Sequence[str], headers: Sequence[str]) -> tuple[Cell, list[str]]:
@@ -131,9 +143,8 @@ def _key(result: Result) -> str:
     return f"{result.subject.service}::{result.subject.model}"
 
 
-def _cells(result: Result, at_once: int) -> list[str]:
-    levels = (level for level in result.levels if level.at_once == at_once)
-    last = next((level.tokens_per_second for level in levels), None)
+def _cells(result: Result, counts: Sequence[int]) -> list[str]:
+    together = {level.at_once: level.tokens_per_second for level in result.levels}
     return [
         printable(result.subject.model),
         printable(result.subject.service),
@@ -141,7 +152,7 @@ def _cells(result: Result, at_once: int) -> list[str]:
         duration(first.median) if (first := result.first_token_seconds) else NOTHING,
         _rate(result.prompt_tokens_per_second),
         _rate(result.answer_tokens_per_second),
-        NOTHING if last is None else number(last.median),
+        *(number(rate.median) if (rate := together.get(count)) else NOTHING for count in counts),
     ]
 
 
