@@ -405,3 +405,32 @@ def test_any_text_is_an_answer_or_a_typed_error(text: str) -> None:
     for kind in (Car, Plane, {"type": "object"}):
         with suppress(StructuredOutputError):
             OutputSchema.of(kind).parse(text)
+
+
+class Broken(pydantic.BaseModel):
+    word: str
+
+    @pydantic.field_validator("word")
+    @classmethod
+    def look_up(cls, word: str) -> str:
+        return {"known": word}[word]
+
+
+@dataclass
+class Divided:
+    word: str
+
+    def __post_init__(self) -> None:
+        raise ZeroDivisionError(self.word)
+
+
+@pytest.mark.parametrize(("kind", "raised"), [(Broken, KeyError), (Divided, ZeroDivisionError)])
+def test_what_a_check_of_the_callers_raises_is_the_cause_and_the_answer_is_kept(
+    kind: type, raised: type[Exception]
+) -> None:
+    answer = '{"word": "private"}'
+    with pytest.raises(StructuredOutputError, match=f"it raised {raised.__name__}") as caught:
+        OutputSchema.of(kind).parse(answer)
+    assert isinstance(caught.value.__cause__, raised)
+    assert caught.value.raw == answer
+    assert "private" not in str(caught.value)

@@ -84,7 +84,8 @@ class OutputSchema(msgspec.Struct, Generic[T], frozen=True):
             finish_reason: why it ended; for `length` the error says that it was cut.
 
         Raises:
-            StructuredOutputError: the answer is not JSON or has another shape; `.raw` is the text.
+            StructuredOutputError: the answer is not JSON or has another shape, or a check of yours
+                raised something else than it should, which is the cause; `.raw` is the text.
         """
         try:
             return self.read(_bare(text))
@@ -94,6 +95,10 @@ class OutputSchema(msgspec.Struct, Generic[T], frozen=True):
             raise StructuredOutputError(
                 msg, raw=text, hint=hint if finish_reason == "length" else None
             ) from None  # it may show the text
+        except Exception as error:  # of the caller's own code, which may raise anything
+            msg = f"A check of the schema {self.name!r} failed: it raised {type(error).__name__}."
+            hint = "The cause is the error itself, `.raw` the answer."
+            raise StructuredOutputError(msg, raw=text, hint=hint) from error
 
     def __repr__(self) -> str:
         """Tell the name; the schema may be long."""

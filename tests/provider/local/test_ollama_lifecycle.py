@@ -531,6 +531,41 @@ async def test_a_line_that_is_no_progress_breaks_the_contract(line: bytes) -> No
                 await download.wait()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":"pulling manifest"}\n\n \r\n{"status":"success"}\n',
+        b'\n\n{"status":"pulling manifest"}\r\n\r\n{"status":"success"}',
+    ],
+)
+async def test_blank_lines_in_a_download_are_none(body: bytes) -> None:
+    async def answer(exchange: Exchange) -> bool:
+        if exchange.path != "/api/pull":
+            return False
+        await exchange.reply(200, body)
+        return True
+
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(answer)
+        async with ollama.pull("new:1b") as download:
+            told = [progress.status async for progress in download]
+    assert told == ["pulling manifest", "success"]
+
+
+async def test_the_half_of_a_line_at_the_end_of_a_download_is_no_end_of_it() -> None:
+    async def answer(exchange: Exchange) -> bool:
+        if exchange.path != "/api/pull":
+            return False
+        await exchange.reply(200, b'{"status":"pulling manifest"}\n{"status":"suc')
+        return True
+
+    async with OllamaEmulator() as server, OllamaProvider(server.url) as ollama:
+        server.faults.append(answer)
+        async with ollama.pull("new:1b") as download:
+            with pytest.raises(StreamInterrupted, match="broke off before its end"):
+                await download.wait()
+
+
 async def test_a_download_that_falls_silent_is_given_up() -> None:
     config = OllamaConfig(deadlines=Deadlines(idle=0.1, first_token=20.0))
     async with OllamaEmulator(models=()) as server, OllamaProvider(server.url, config) as ollama:

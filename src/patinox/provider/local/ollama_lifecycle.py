@@ -26,7 +26,7 @@ from patinox.provider.local.link import by_contract
 from patinox.provider.local.service import ServiceProvider
 from patinox.provider.local.transport import StreamReply
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
-from patinox.provider.local.wire.json import Count, Name, decode_leniently
+from patinox.provider.local.wire.json import Count, Name, breaks_off, decode_leniently
 from patinox.provider.local.wire.lines import LineDecoder
 from patinox.provider.types import ModelInfo
 
@@ -185,10 +185,10 @@ class OllamaLifecycle(ServiceProvider):
         request = json_request("POST", "/api/pull", {"model": name, "stream": True})
         meter, decoder, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")
         with await self._download(request) as reply:
-            while data := await self._more(reply, progress, name):
-                lines = list[bytes]()
-                decoder.feed(data, lines)
-                for line in lines:
+            data = b"\n"
+            while data:
+                data = await self._more(reply, progress, name)
+                for line in _lines(decoder, data):
                     progress = self._progress(line, meter, name)
                     yield progress
                     if progress.done:
@@ -250,3 +250,13 @@ def _broken(name: str) -> StreamInterrupted:
 def _leaves(text: str | None) -> float | None:
     seconds = unix_time(text)
     return None if seconds is None or seconds > _NEVER else float(seconds)
+
+
+def _lines(decoder: LineDecoder, data: bytes) -> list[bytes]:
+    """Return the lines that are whole now, without blank ones; no data is the end of the last."""
+    lines = list[bytes]()
+    if data:
+        decoder.feed(data, lines)
+    elif not breaks_off(rest := decoder.close()):
+        lines.append(rest)
+    return [line for line in lines if line.strip()]
