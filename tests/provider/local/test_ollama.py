@@ -10,6 +10,7 @@ from patinox.provider.errors import (
     AuthenticationError,
     CloudModelRefused,
     ContextLengthExceeded,
+    InvalidRequest,
 )
 from patinox.provider.local.config import OllamaConfig
 from patinox.provider.local.errors import ModelNotLoaded, ServiceUnavailable, StreamInterrupted
@@ -543,3 +544,21 @@ async def test_an_answer_from_the_cloud_that_is_allowed_says_so(name: str) -> No
         assert isinstance(started, ResponseStarted)
         assert started.remote
         assert (await stream.collect()).text
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "x:cloud", "llama3.2:3b"])
+async def test_what_is_asked_of_another_service_is_refused_unsent(
+    name: str,
+    allowed: bool,  # noqa: FBT001
+) -> None:
+    async with (
+        OllamaEmulator(cloud="signed-in") as server,
+        OllamaProvider(server.url, OllamaConfig(allow_cloud=allowed)) as ollama,
+    ):
+        for _ in range(2):  # without a list, and with a young one
+            with pytest.raises(InvalidRequest, match=f"'lmstudio::{name}' names another service"):
+                await ollama.complete(CompletionRequest(f"lmstudio::{name}", ["My secret."]))
+            await ollama.list_models()
+        assert await ollama.find(f"lmstudio::{name}") is None
+        assert not sent(server, "/api/chat")

@@ -110,7 +110,7 @@ async def test_a_name_for_another_service_is_not_its_own() -> None:
         for hint in ("workstation", "ollama"):
             response = await ollama.complete(CompletionRequest(f"{hint}::a:1", ["Hello"]))
             assert response.service == "workstation"
-        with pytest.raises(ModelNotFound):
+        with pytest.raises(InvalidRequest, match="names another service than workstation"):
             await ollama.complete(CompletionRequest("lmstudio::a:1", ["Hello"]))
         assert ollama.name == ollama.id == "workstation"
         assert await ollama.find(ModelId("a:1")) is not None

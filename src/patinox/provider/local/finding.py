@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from patinox.provider.errors import CloudModelRefused
+from patinox.provider.errors import CloudModelRefused, InvalidRequest
 from patinox.provider.local.catalog import Catalog, Names, distinct
 from patinox.provider.local.link import LinkMixin
 from patinox.provider.local.nearest import model_not_found
@@ -78,6 +78,7 @@ class FindingMixin(LinkMixin):
         Raises:
             ModelNotFound: it is not there; the message has the nearest names.
             CloudModelRefused: it runs in the cloud and that is not allowed.
+            InvalidRequest: its name names another service.
         """
         return self._allowed(await self.locate(model))
 
@@ -99,7 +100,7 @@ class FindingMixin(LinkMixin):
 
     async def locate(self, model: ModelId | str) -> ModelInfo:
         """Find the model as `resolve` does, wherever it runs; raises `ModelNotFound`."""
-        model = ModelId.parse(model)
+        model = self.own(model)
         info = await self.find(model) or await self.find(model, fresh=True)
         if info is None:
             models = await self._catalog.get()
@@ -119,6 +120,14 @@ class FindingMixin(LinkMixin):
     def among(self, models: Sequence[ModelInfo], model: ModelId) -> ModelInfo | None:
         """Find the model among those it has listed and those it has without listing them."""
         return self.match(model, models) or self.unlisted(model)
+
+    def own(self, model: ModelId | str) -> ModelId:
+        """Read a name; raises `InvalidRequest` if it names another service."""
+        wanted = ModelId.parse(model)
+        if not self.is_meant(wanted):
+            msg = f"{str(wanted)!r} names another service than {self.id}."
+            raise InvalidRequest(msg, hint="Ask a LocalProvider, which has them all.")
+        return wanted
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:  # noqa: ARG002  for subclasses
         """Describe a model that the server knows without listing it; usually there is none."""

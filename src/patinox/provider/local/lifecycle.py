@@ -260,11 +260,7 @@ class LifecycleMixin(FindingMixin):
             raise refusal
 
     def _own_name(self, model: ModelId | str) -> str:
-        wanted = ModelId.parse(model)
-        if not self.is_meant(wanted):
-            msg = f"{str(wanted)!r} names another service than {self.id}."
-            raise InvalidRequest(msg)
-        return wanted.name
+        return self.own(model).name
 
     async def _pulled(self, name: str) -> AsyncGenerator[PullProgress]:
         await self._refuse(Operation.PULL)

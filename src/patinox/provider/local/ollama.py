@@ -180,7 +180,7 @@ class OllamaProvider(OllamaLifecycle):
 
     def unlisted(self, model: ModelId) -> ModelInfo | None:
         """Describe a cloud model, which Ollama passes on without having it in its list."""
-        if not named_cloud(model.name):
+        if not named_cloud(model.name) or not self.is_meant(model):
             return None
         return ModelInfo(id=model.name, service=self.id, remote=True)
 

@@ -225,9 +225,14 @@ class Transport:
             ParseError: the reply is compressed.
         """
         session = self._open(keep=keep)
-        with self._unless_closed(), _explained(endpoint):
-            asked = self._request(session, endpoint, request, connect, api_key)
-            response = await in_time(asked, within, phase, endpoint.authority)
+        try:
+            with _explained(endpoint):
+                asked = self._request(session, endpoint, request, connect, api_key)
+                response = await in_time(asked, within, phase, endpoint.authority)
+        except Exception as error:
+            if self._closed:  # whatever the HTTP client says of it
+                raise ProviderClosed(_CLOSED_MEANWHILE) from error
+            raise
         if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
             msg = f"{endpoint.authority} sent a compressed reply that was not asked for."
@@ -254,16 +259,6 @@ class Transport:
         except OSError as error:
             why = error.strerror or "its name cannot be resolved"
         raise ServiceUnavailable(f"{endpoint.authority} could not be reached: {why}.", sent=False)
-
-    @contextlib.contextmanager
-    def _unless_closed(self) -> Generator[None]:
-        """Tell by its own error, whatever the HTTP client says, that this was closed meanwhile."""
-        try:
-            yield
-        except Exception as error:
-            if self._closed:
-                raise ProviderClosed(_CLOSED_MEANWHILE) from error
-            raise
 
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         if self._closed:
