@@ -126,6 +126,12 @@ def test_the_usual_logger_takes_only_what_its_level_lets_through(
             "ollama is unknown",
         ),
         (
+            ServiceChanged(
+                server=OLLAMA, before=ServiceStatus.AVAILABLE, after=ServiceStatus.UNKNOWN
+            ),
+            "ollama is watched no more, was available",
+        ),
+        (
             ServiceProbed(server=OLLAMA, outcome=Outcome.ERROR, error="ParseError", seconds=0.25),
             "probed ollama: ParseError after 0.250 s",
         ),
@@ -155,6 +161,16 @@ def test_a_service_that_is_put_aside_is_a_warning(caplog: pytest.LogCaptureFixtu
         )
     )
     assert caplog.records[0].levelname == "WARNING"
+
+
+def test_the_end_of_the_watch_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="patinox"):
+        LogObserver().observe(
+            ServiceChanged(
+                server=OLLAMA, before=ServiceStatus.AVAILABLE, after=ServiceStatus.UNKNOWN
+            )
+        )
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
 
 
 def test_a_record_of_somebody_else_is_json_too() -> None:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from patinox.provider.local.accounts import Call
-from patinox.provider.local.errors import ServiceError
+from patinox.provider.local.errors import InvalidConfiguration, ServiceError
 from patinox.provider.local.events import (
     CallFinished,
     CallStarted,
@@ -434,3 +434,9 @@ def test_every_metric_of_the_table_can_be_made(backend: Backend, names: object) 
     backend.observer(latest=names is LATEST)
     listed = [metric.name for metric in metrics_of(LATEST if names is LATEST else V1_41)]
     assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("wrong", [-1, True, "100"])
+def test_what_is_no_number_of_models_is_refused(wrong: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidConfiguration, match=r"`max_models` is .+; allowed: a whole number"):
+        OpenTelemetryObserver(max_models=wrong)

@@ -1,15 +1,18 @@
 """What Prometheus would read, by its own client's parser."""
 
+import gc
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from patinox import EndpointConfig, LocalProvider, LocalProviderConfig
 from patinox.provider.local.accounts import Call
-from patinox.provider.local.errors import ServiceError
+from patinox.provider.local.errors import InvalidConfiguration, ServiceError
 from patinox.provider.local.events import (
     AttemptStarted,
     CallContent,
@@ -26,6 +29,7 @@ from patinox.provider.local.types import ServiceStatus
 from patinox.telemetry import PrometheusObserver
 from patinox.telemetry.labels import SECONDS, TOKENS
 from patinox.telemetry.prometheus import METRICS
+from patinox.testing import OllamaEmulator
 
 Story: TypeAlias = Any  # that of `conftest.py`
 CALL = {"operation": "chat", "service": "lmstudio", "model": "qwen3:4b"}
@@ -206,9 +210,88 @@ def test_every_metric_is_exposed_under_its_name_and_help(exposed: Exposed) -> No
         assert (family.type, family.documentation) == (metric.kind, metric.help)
 
 
-def test_a_prefix_makes_room_for_two_in_one_registry() -> None:
+def states(registry: CollectorRegistry) -> list[str]:
+    """List the states that Ollama is shown to have."""
+    of_ollama = {state: {"service": "ollama", "state": state} for state in ServiceStatus}
+    return [
+        str(state)
+        for state, labels in of_ollama.items()
+        if registry.get_sample_value("patinox_service_state", labels)
+    ]
+
+
+async def test_providers_one_after_the_other_and_at_once_count_into_one_registry() -> None:
     registry = CollectorRegistry()
-    PrometheusObserver(registry)
-    PrometheusObserver(registry, prefix="other")
-    with pytest.raises(ValueError, match="Duplicated timeseries"):
+    async with OllamaEmulator() as ollama:
+        config = LocalProviderConfig(
+            auto_discover=False, monitor=False, endpoints=(EndpointConfig.parse(ollama.url),)
+        )
+
+        async def use() -> None:
+            async with LocalProvider(config, observers=[PrometheusObserver(registry)]) as local:
+                await local.list_models()
+                assert states(registry) == ["available"]
+
+        await use()
+        assert states(registry) == ["unknown"]
+        async with LocalProvider(config, observers=[PrometheusObserver(registry)]) as local:
+            await local.list_models()
+            await use()
+            assert states(registry) == ["available"]
+        assert states(registry) == ["unknown"]
+    listed = {"operation": "list_models", "service": "none", "model": "none"}
+    count = registry.get_sample_value(
+        "patinox_requests_total", {**listed, "outcome": "success", "error": "none"}
+    )
+    assert count == 3
+
+
+def test_observers_of_one_registry_keep_to_one_bound() -> None:
+    registry = CollectorRegistry()
+    for name in ("a", "b", "c"):
+        PrometheusObserver(registry, max_models=2).observe(
+            CallFinished(
+                call=1,
+                operation=Operation.CHAT,
+                requested=name,
+                model=name,
+                server=OLLAMA,
+                outcome=Outcome.SUCCESS,
+            )
+        )
+    text = generate_latest(registry).decode()
+    assert {*re.findall(r'model="(.+?)"', text)} == {"a", "b", "other"}
+
+
+def test_an_observer_that_is_dropped_leaves_no_state_behind() -> None:
+    registry = CollectorRegistry()
+    found = ServiceChanged(
+        server=OLLAMA, before=ServiceStatus.UNKNOWN, after=ServiceStatus.AVAILABLE
+    )
+    left = ServiceChanged(
+        server=OLLAMA, before=ServiceStatus.AVAILABLE, after=ServiceStatus.UNKNOWN
+    )
+    dropped, kept = PrometheusObserver(registry), PrometheusObserver(registry)
+    dropped.observe(found)
+    kept.observe(found)
+    del dropped
+    gc.collect()
+    kept.observe(left)
+    assert states(registry) == ["unknown"]
+
+
+def test_names_that_somebody_else_has_are_refused_and_none_is_taken() -> None:
+    registry = CollectorRegistry()
+    Gauge("patinox_service_state", "Theirs.", registry=registry)
+    before = generate_latest(registry)
+    with pytest.raises(InvalidConfiguration, match="'patinox_service_state'") as caught:
         PrometheusObserver(registry)
+    assert caught.value.hint == "Give PrometheusObserver a `prefix` or a `registry` of its own."
+    assert generate_latest(registry) == before
+    PrometheusObserver(registry, prefix="other")
+
+
+@pytest.mark.parametrize("wrong", [-1, True, "100", 2.5])
+def test_what_is_no_number_of_models_is_refused(wrong: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidConfiguration, match=r"`max_models` is .+; allowed: a whole number"):
+        PrometheusObserver(CollectorRegistry(), max_models=wrong)

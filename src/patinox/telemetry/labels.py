@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from patinox.provider.checks import shown
 from patinox.provider.errors import ConfigurationError
+from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import CallFinished
 
 OTHER = "other"
@@ -25,10 +27,10 @@ class Bounded:
     ['a', 'b', 'other', 'a']
     """
 
-    def __init__(self, most: int) -> None:
-        """Take up to `most` values."""
+    def __init__(self, most: int, seen: set[str] | None = None) -> None:
+        """Take up to `most` values, those that were `seen` by others included."""
         self._most = most
-        self._seen = set[str]()
+        self._seen = set[str]() if seen is None else seen
 
     def __call__(self, value: str) -> str:
         """Return the value, or what stands for it."""
@@ -37,6 +39,17 @@ class Bounded:
                 return OTHER
             self._seen.add(value)
         return value
+
+
+def check_most_models(value: object) -> None:
+    """Refuse what is no number of models.
+
+    Raises:
+        InvalidConfiguration: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"`max_models` is {shown(value)}; allowed: a whole number from 0."
+        raise InvalidConfiguration(msg)
 
 
 def model_label(event: CallFinished, models: Bounded) -> str | None:

@@ -28,6 +28,7 @@ from patinox.provider.local.events import (
     ServiceChanged,
     ServiceProbed,
 )
+from patinox.provider.local.types import ServiceStatus
 
 _SHOWN_CHARACTERS = 120
 
@@ -101,8 +102,10 @@ def line(event: Event) -> str:
             asked = f", {event.attempts} attempts" if event.attempts > 1 else ""
             said = f"{_asked(event)}{where}: {_end(event)}{asked}"
         case ServiceChanged():
-            before = "" if event.after == event.before else f", was {event.before}"
-            said = f"{event.server.id} is {event.after}{before}"
+            before = "" if event.after is event.before else f", was {event.before}"
+            ended = before and event.after is ServiceStatus.UNKNOWN
+            now = "watched no more" if ended else event.after
+            said = f"{event.server.id} is {now}{before}"
         case ServiceProbed():
             said = f"probed {event.server.id}: {_end(event)}"
         case QueueWaited():
@@ -131,6 +134,8 @@ def _level(event: Event) -> int:
             return logging.WARNING
         case ServiceChanged(opened=True):
             return logging.WARNING
+        case ServiceChanged(after=ServiceStatus.UNKNOWN):
+            return logging.DEBUG  # it has not changed: its provider is closed
         case CallFinished() | ServiceChanged():
             return logging.INFO
         case _:

@@ -30,7 +30,7 @@ from patinox.provider.local.events import (
 from patinox.provider.local.types import ServiceType
 from patinox.provider.types import CompletionMessage, ModelId
 from patinox.telemetry import semconv as name
-from patinox.telemetry.labels import Bounded, library, model_label
+from patinox.telemetry.labels import Bounded, check_most_models, library, model_label
 from patinox.telemetry.semconv import LATEST, V1_41, Metric, Names, metrics_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class OpenTelemetryObserver:
 
         Raises:
             ConfigurationError: `opentelemetry-api` is not installed.
+            InvalidConfiguration: `max_models` is no number of models.
         """
+        check_most_models(max_models)
         self._trace = library("opentelemetry.trace", "otel")
         metrics = library("opentelemetry.metrics", "otel")
         if latest is None:

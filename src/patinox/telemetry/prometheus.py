@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import (
     AttemptFinished,
     AttemptStarted,
@@ -22,7 +26,15 @@ from patinox.provider.local.events import (
     ServiceProbed,
 )
 from patinox.provider.local.types import ServiceStatus
-from patinox.telemetry.labels import NONE, SECONDS, TOKENS, Bounded, library, model_label
+from patinox.telemetry.labels import (
+    NONE,
+    SECONDS,
+    TOKENS,
+    Bounded,
+    check_most_models,
+    library,
+    model_label,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -113,8 +125,29 @@ METRICS = {
 }
 
 
+class _Kept(NamedTuple):
+    """What the observers of one registry share: its metrics, and what their labels may be.
+
+    Attributes:
+        metrics: by their names without the prefix.
+        models: those that have a label of their own.
+        services: likewise.
+        states: of each service, what each of the observers was told last.
+    """
+
+    metrics: Mapping[str, Any]
+    models: set[str]
+    services: Bounded
+    states: dict[str, WeakKeyDictionary[PrometheusObserver, ServiceStatus]]
+
+
+# A registry takes each name once, and lives longer than a provider: by registry and prefix.
+_KEPT: WeakKeyDictionary[CollectorRegistry, dict[str, _Kept]] = WeakKeyDictionary()
+_LOCK = Lock()
+
+
 class PrometheusObserver:
-    """Counts events into a registry."""
+    """Counts events into a registry; those that have one registry and prefix count together."""
 
     def __init__(
         self,
@@ -124,7 +157,7 @@ class PrometheusObserver:
         max_models: int = MAX_MODELS,
         wall_clock: Callable[[], float] = lambda: datetime.now(tz=UTC).timestamp(),
     ) -> None:
-        """Register the metrics.
+        """Register the metrics, or go on with those that an earlier observer registered there.
 
         Args:
             registry: where; the library's own if none is given.
@@ -134,23 +167,20 @@ class PrometheusObserver:
 
         Raises:
             ConfigurationError: `prometheus-client` is not installed.
-            ValueError: the registry has metrics of these names already.
+            InvalidConfiguration: `max_models` is no number of models, or the registry refuses the
+                names, as they are somebody else's there.
         """
         client = library("prometheus_client", "prometheus")
-        registry = registry or client.REGISTRY
-        kinds = {"counter": client.Counter, "gauge": client.Gauge, "histogram": client.Histogram}
-        self._metrics: Mapping[str, Any] = {
-            metric.name: kinds[metric.kind](
-                f"{prefix}_{metric.name}",
-                metric.help,
-                metric.labels,
-                registry=registry,
-                **({"buckets": metric.buckets} if metric.buckets else {}),
-            )
-            for metric in METRICS.values()
-        }
-        self._models = Bounded(max_models)
-        self._services = Bounded(MAX_SERVICES)
+        where: CollectorRegistry = registry or client.REGISTRY
+        check_most_models(max_models)
+        with _LOCK:
+            prefixes = _KEPT.setdefault(where, {})
+            if prefix not in prefixes:
+                metrics = _registered(client, where, prefix)
+                prefixes[prefix] = _Kept(metrics, set(), Bounded(MAX_SERVICES), {})
+            kept = prefixes[prefix]
+        self._metrics, self._services, self._states = kept.metrics, kept.services, kept.states
+        self._models = Bounded(max_models, kept.models)
         self._wall_clock = wall_clock
 
     def observe(self, event: Event) -> None:
@@ -210,13 +240,43 @@ class PrometheusObserver:
 
     def _changed(self, event: ServiceChanged) -> None:
         service = self._services(event.server.id)
+        now = self._state(service, event.after)
         for state in ServiceStatus:
-            self._of("service_state", service, state).set(state is event.after)
+            self._of("service_state", service, state).set(state is now)
         self._of("service_last_change_timestamp_seconds", service).set(self._wall_clock())
         self._of("service_opened", service).inc(event.opened)
+
+    def _state(self, service: str, told: ServiceStatus) -> ServiceStatus:
+        """Return the state of a service; if it is watched no more here, what others see."""
+        with _LOCK:
+            states = self._states.setdefault(service, WeakKeyDictionary())
+            states.pop(self, None)
+            if told is not ServiceStatus.UNKNOWN:
+                states[self] = told
+            return next(reversed([*states.values()]), ServiceStatus.UNKNOWN)
 
     def _probed(self, event: ServiceProbed) -> None:
         service = self._services(event.server.id)
         self._of("probe_seconds", service, event.outcome).observe(event.seconds)
         self._of("skipped_entries", service).inc(event.skipped)
         self._of("protocol_violations", service).inc(event.breach)
+
+
+def _registered(client: ModuleType, registry: CollectorRegistry, prefix: str) -> Mapping[str, Any]:
+    """Register every metric, or none of them."""
+    kinds = {"counter": client.Counter, "gauge": client.Gauge, "histogram": client.Histogram}
+    made = dict[str, Any]()
+    for metric in METRICS.values():
+        buckets = {"buckets": metric.buckets} if metric.buckets else {}
+        name = f"{prefix}_{metric.name}"
+        try:
+            made[metric.name] = kinds[metric.kind](
+                name, metric.help, metric.labels, registry=registry, **buckets
+            )
+        except ValueError as error:
+            for collector in made.values():
+                registry.unregister(collector)
+            msg = f"The registry of Prometheus does not take the metric {name!r}: {error}"
+            hint = "Give PrometheusObserver a `prefix` or a `registry` of its own."
+            raise InvalidConfiguration(msg, hint=hint) from error
+    return made

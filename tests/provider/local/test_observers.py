@@ -1,4 +1,5 @@
 import logging
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,24 @@ def test_a_fault_of_one_is_logged_once_and_harms_nobody(
 def test_what_cannot_observe_is_refused(wrong: Notes) -> None:
     with pytest.raises(InvalidConfiguration, match="objects with a method `observe`"):
         Observers([wrong])
+
+
+def test_one_that_wants_to_be_awaited_is_refused() -> None:
+    class Waits:
+        async def observe(self, event: Event) -> None:
+            """Never run."""
+
+    waits: Any = Waits()
+    with pytest.raises(InvalidConfiguration, match="with an `async def observe`") as caught:
+        Observers([waits])
+    assert caught.value.hint is not None
+
+
+def test_one_without_brackets_is_told_where_they_belong() -> None:
+    single: Any = Notes()
+    with pytest.raises(InvalidConfiguration, match="allowed: a list of observers") as caught:
+        Observers(single)
+    assert caught.value.hint == "Put a single one into brackets: observers=[one]."
 
 
 def test_a_value_of_content_does_not_show_what_was_said() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.discovery import ServiceDiscovery
+from patinox.provider.local.errors import ServiceUnavailable
 from patinox.provider.local.events import Event, ServiceChanged, ServiceProbed
 from patinox.provider.local.observers import Observers
 from patinox.testing import Exchange, OllamaEmulator, OllamaModel
@@ -56,6 +57,7 @@ async def test_a_service_is_told_when_it_is_found_dies_and_comes_back(
         await discovery.perform_health_checks()
         assert len(notes.states) == 3  # nothing new is nothing to tell
     await discovery.aclose()
+    assert notes.states[3:] == [("available", "unknown", False)]
     assert [each.outcome for each in notes.of(ServiceProbed)] == [
         "success",
         "error",
@@ -63,6 +65,20 @@ async def test_a_service_is_told_when_it_is_found_dies_and_comes_back(
         "success",
     ]
     assert notes.of(ServiceProbed)[1].error == "ServiceUnavailable"
+
+
+async def test_what_ends_after_the_watch_tells_no_state_any_more(
+    config_for: ConfigFor,
+    clock: Any,  # noqa: ANN401 - that of `conftest.py`
+) -> None:
+    notes = Notes()
+    async with OllamaEmulator() as ollama:
+        discovery = watching(config_for(ollama), notes, clock)
+        await discovery.discover_services()
+        ticket = discovery.watch.begin("ollama", limit=1.0)
+        await discovery.aclose()
+    discovery.watch.ended(ticket, ServiceUnavailable("Refused.", refused=True))
+    assert notes.states == [("unknown", "available", False), ("available", "unknown", False)]
 
 
 async def test_a_probe_is_told_with_its_time_and_what_it_found(

@@ -226,12 +226,12 @@ class CallContent(Event, frozen=True, kw_only=True):
 
 
 class ServiceChanged(Event, frozen=True, kw_only=True):
-    """A service was found, or its state is another than before.
+    """A service was found, its state is another than before, or it is watched no more.
 
     Attributes:
         server: which.
         before: the state it had; `UNKNOWN` for one that was found.
-        after: the state it has.
+        after: the state it has; `UNKNOWN` for one that is watched no more.
         opened: it was put aside: requests go there only if nobody else is left, until it recovers.
     """
 

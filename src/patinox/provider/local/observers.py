@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 from patinox.provider.checks import shown
@@ -16,15 +17,20 @@ class Observers:
         """Take those who are to be told.
 
         Raises:
-            InvalidConfiguration: they are no list, or one of them has no method `observe`.
+            InvalidConfiguration: they are no list, or one of them has no method `observe`, or one
+                that is `async`.
         """
         if not isinstance(observers, Sequence):
-            msg = f"`observers` is {shown(observers)}; allowed: a list of them."
-            raise InvalidConfiguration(msg)
+            msg = f"`observers` is {shown(observers)}; allowed: a list of observers."
+            raise InvalidConfiguration(msg, hint="Put a single one into brackets: observers=[one].")
         for each in observers:
             if isinstance(each, type) or not callable(getattr(each, "observe", None)):
                 msg = f"`observers` has a {shown(each)}; allowed: objects with a method `observe`."
                 raise InvalidConfiguration(msg)
+            if inspect.iscoroutinefunction(each.observe):
+                msg = f"`observers` has a {shown(each)} with an `async def observe`, never awaited."
+                hint = "Write `def observe`, and let it start a task for what has to wait."
+                raise InvalidConfiguration(msg, hint=hint)
         self._each = tuple(observers)
         self._curious = tuple(each for each in self._each if getattr(each, "content", False))
         self._faulty = set[int]()

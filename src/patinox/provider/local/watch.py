@@ -168,8 +168,9 @@ class Watch:
         await self._probes.run(name, partial(self._probe, name, within))
 
     async def aclose(self) -> None:
-        """Stop probing."""
+        """Stop probing, and tell that nobody looks at the services any more."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._looks_away)
             stack.push_async_callback(self._probes.aclose)
             stack.push_async_callback(self._refresh.aclose)
             if self._monitor is not None:
@@ -356,6 +357,14 @@ class Watch:
                 self._observers.tell(
                     ServiceChanged(server=server, before=before, after=after, opened=opened)
                 )
+
+    def _looks_away(self) -> None:
+        """Take back what was told of states; what still ends later changes nothing of that."""
+        observers, self._observers = self._observers, NOBODY
+        for name, told in self._told.items():
+            server, unknown = self.known[name].provider.server, ServiceStatus.UNKNOWN
+            if told.status is not unknown:
+                observers.tell(ServiceChanged(server=server, before=told.status, after=unknown))
 
     def _rules(self, known: Known) -> health.Rules:
         local = known.provider.endpoint.is_loopback
