@@ -120,6 +120,8 @@ class ServiceDiscovery:
 
     def meant(self, name: str | None) -> list[Known]:
         """Return the service with this id, else all of this kind; every one for `None`."""
+        if name is None:
+            return list(self._known.values())
         infos = meant(name, (known.info for known in self._known.values()))
         return [self._known[info.id] for info in infos]
 
