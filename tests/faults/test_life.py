@@ -5,15 +5,18 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from cells import Lateness
 from faces import LONG, Asked, ollama
+from msgspec.structs import replace
 
 from patinox.provider.local.coordinator import LocalProvider
-from patinox.provider.local.errors import ServiceUnavailable
+from patinox.provider.local.errors import AllServicesFailed, ServiceNotFound, ServiceUnavailable
 from patinox.testing import Seen
 from patinox.testing.faults import FAULTS
 
 SUBJECT = ollama("0.33")
 SECONDS_TO_HANG_UP = 5.0  # on a busy machine
+AT_ONCE = 0.1
 
 
 async def test_a_flapping_server_is_used_and_not_given_up() -> None:
@@ -29,6 +32,26 @@ async def test_a_flapping_server_is_used_and_not_given_up() -> None:
                 except ServiceUnavailable:
                     continue
             assert 8 <= good <= 12
+
+
+async def test_where_all_are_down_it_is_said_at_once_and_who_comes_back_is_asked() -> None:
+    async with SUBJECT.serve() as first, SUBJECT.serve() as second:
+        settings = [Asked(SUBJECT, server, "chat", LONG).config for server in (first, second)]
+        both = replace(settings[0], endpoints=tuple(each.endpoints[0] for each in settings))
+        async with LocalProvider(both) as local:
+            await local.complete(SUBJECT.chat)
+            good = (await local.complete(SUBJECT.chat)).text  # now each list is at hand
+            for server in (first, second):
+                await server.stop()
+            for _ in range(4):  # and they are asked as well when both are kept away
+                async with Lateness() as late:
+                    started = time.monotonic()
+                    with pytest.raises((AllServicesFailed, ServiceNotFound)):
+                        await local.complete(SUBJECT.chat)
+                    took = time.monotonic() - started
+                assert took < AT_ONCE + 2 * late.seconds
+            await second.start()
+            assert (await local.complete(SUBJECT.chat)).text == good
 
 
 def _asked_to_chat(requests: Sequence[Seen]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from patinox.provider.errors import ProviderClosed, ProviderError
-from patinox.provider.local.connections import open_session
+from patinox.provider.local.connections import open_session, trust
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
 from patinox.provider.local.errors import (
     LocalResourcesExhausted,
@@ -34,6 +34,7 @@ from patinox.testing.faults import FAULTS
 
 Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 GET = HTTPRequest(path="/")
+MAX_HELD = 2**20
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 
 
@@ -95,11 +96,12 @@ async def test_a_request_without_a_key_or_a_body_has_neither_header(web_server: 
     assert not {"authorization", "content-type", "cookie"} & set(seen.headers)
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5h://me:secret@127.0.0.1:9", "[odd"])
 async def test_the_environment_is_no_way_to_another_address(
-    web_server: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    proxy: str, web_server: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name, proxy)
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -441,6 +443,20 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_trusted() -> None:
     assert asked == 0
 
 
+def test_whom_the_machine_trusts_is_trusted_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    usual = ssl.create_default_context()
+    monkeypatch.setenv("SSL_CERT_FILE", str(Path(__file__).with_name("self_signed.pem")))
+    trust.cache_clear()
+    ours = trust()
+    assert ours.cert_store_stats() == usual.cert_store_stats()
+    assert ours.cert_store_stats() != ssl.create_default_context().cert_store_stats()
+    assert (ours.verify_mode, ours.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
 async def test_a_port_that_speaks_tls_is_told_with_what_to_write(raw_server: Serve) -> None:
     async with raw_server(speaks(bytes.fromhex("15030300020246"))) as url:
         with pytest.raises(ServiceUnavailable, match="it speaks TLS") as caught:
@@ -622,6 +638,34 @@ async def test_a_shorter_wait_after_a_longer_one_is_not_made_longer(raw_server: 
             with pytest.raises(ServiceTimeout, match="fell silent") as caught:
                 await reply.read(within=0.01, phase="idle")
         assert (caught.value.phase, caught.value.seconds) == ("idle", 0.01)
+    await transport.aclose()
+
+
+async def test_of_a_flood_that_nobody_reads_little_is_held_and_no_limit_runs(
+    raw_server: Serve,
+) -> None:
+    sent = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: 1000000000\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent += 65536
+
+    transport = Transport()
+    async with raw_server(talk) as url:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=0.2, phase="first_token")
+            before = -1
+            while sent > before:  # until the server can send no more
+                before = sent
+                await asyncio.sleep(0.3)
+            assert reply._body.total_bytes <= MAX_HELD  # noqa: SLF001 - it is to be seen only there
+            assert len(await reply.read(within=0.2, phase="idle")) <= MAX_HELD
+            assert await reply.read(within=5, phase="idle")
     await transport.aclose()
 
 

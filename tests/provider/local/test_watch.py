@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from patinox.provider.errors import AuthenticationError, ProviderError
 from patinox.provider.local import ollama
@@ -16,7 +17,7 @@ from patinox.provider.local.errors import (
     ServiceUnavailable,
 )
 from patinox.provider.local.spec import Survey
-from patinox.provider.local.types import ServiceInfo, ServiceStatus
+from patinox.provider.local.types import ServiceInfo, ServiceMetrics, ServiceStatus
 from patinox.provider.local.watch import UNUSED, Known, Watch
 
 REFUSED = ServiceUnavailable("Refused.", refused=True)
@@ -236,6 +237,22 @@ async def test_what_fails_as_the_first_after_a_standstill_does_not_count(world: 
     world.time.now += 3600
     world.watch.ended(running, ServiceError("Silent."))
     assert (world.status(), world.info.consecutive_failures) == (ServiceStatus.AVAILABLE, 0)
+
+
+async def test_the_date_may_jump_and_nothing_follows_from_it() -> None:
+    async def lives(*jumps: float) -> ServiceInfo:
+        world, date = World(), 0.0
+        world.watch._wall = lambda: date  # noqa: SLF001 - a date that can be set
+        await world.watch.start()
+        for jump, error in zip(jumps, (None, ServiceError("It broke."), REFUSED), strict=True):
+            date += jump
+            world.asked(error)
+            await world.time.passes(2)
+        await world.watch.aclose()
+        await world.service.aclose()
+        return replace(world.info, metrics=ServiceMetrics())
+
+    assert await lives(0, 0, 0) == await lives(86_400, -90_000, 3_600)
 
 
 async def test_a_server_that_flaps_stays_down_for_its_pause_and_no_state_changes_meanwhile(

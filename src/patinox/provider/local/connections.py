@@ -7,9 +7,13 @@ between the chunks of a body it takes for ever. Imported where a first request i
 from __future__ import annotations
 
 import asyncio
+import functools
 import select
 import socket
+import ssl
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -168,6 +172,22 @@ class Names(AbstractResolver):
     async def close(self) -> None:
         """Forget all."""
         self._known.clear()
+
+
+@functools.cache
+def trust() -> ssl.SSLContext:
+    """Trust whom this machine trusts, whatever the environment says; it takes a while."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.platform == "win32":
+        context.load_default_certs()
+        return context
+    usual = ssl.get_default_verify_paths()
+    file, folder = Path(usual.openssl_cafile), Path(usual.openssl_capath)
+    if file.is_file() or folder.is_dir():
+        context.load_verify_locations(
+            file if file.is_file() else None, folder if folder.is_dir() else None
+        )
+    return context
 
 
 def open_session(

@@ -299,6 +299,8 @@ class Transport:
             started = asyncio.get_running_loop().time()
             await self.look_up(endpoint, within=connect, fresh=False)
             connect -= asyncio.get_running_loop().time() - started
+        secure = endpoint.scheme == "https"
+        trusted = await asyncio.to_thread(_connections().trust) if secure else True
         for last in (not request.repeatable, True):
             try:
                 return await session.request(
@@ -309,6 +311,7 @@ class Transport:
                     allow_redirects=False,
                     timeout=_timeout(connect),
                     server_hostname=name,
+                    ssl=trusted,
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if last or not _wordless(error):
