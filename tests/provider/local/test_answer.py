@@ -229,6 +229,19 @@ def test_until_the_first_output_its_limit_runs_from_the_request() -> None:
     assert running.limit() == (0, "first_token")
 
 
+def test_a_model_that_is_loaded_further_may_answer_later_but_not_beyond_the_callers_limit() -> None:
+    clock = Clock()
+    running = answer(TextDelta("a"), clock=clock, total=500)
+    clock.now += 250
+    running.goes_on()
+    assert running.limit() == (250, "total")
+    running = answer(TextDelta("a"), clock=clock)
+    clock.now += 250
+    running.goes_on()
+    assert running.limit() == (300, "first_token")
+    assert running.seconds == 250
+
+
 @pytest.mark.parametrize("event", [TextDelta("a"), ReasoningDelta("a"), CALL])
 def test_after_the_first_output_each_wait_has_the_whole_limit(event: StreamEvent) -> None:
     clock = Clock()

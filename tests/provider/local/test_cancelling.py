@@ -12,12 +12,19 @@ import pytest
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.errors import RateLimited
-from patinox.provider.local.config import LocalProviderConfig, OllamaConfig
+from patinox.provider.local.config import LMStudioConfig, LocalProviderConfig, OllamaConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import ServiceTimeout
 from patinox.provider.local.types import Occupancy
 from patinox.provider.types import CompletionRequest, EmbeddingRequest
-from patinox.testing import Exchange, OllamaEmulator, OllamaModel
+from patinox.testing import (
+    EmulatedServer,
+    Exchange,
+    LMStudioEmulator,
+    LMStudioModel,
+    OllamaEmulator,
+    OllamaModel,
+)
 
 ConfigFor = Callable[..., LocalProviderConfig]
 MODEL = "talker:1b"
@@ -74,8 +81,8 @@ async def embedded(local: LocalProvider) -> None:
     assert len((await local.embed(EMBED)).embeddings) == 1
 
 
-class Server(OllamaEmulator):
-    """An Ollama that knows how many requests it is working on, and takes its time for each."""
+class Working(EmulatedServer):
+    """A server that knows how many requests it is working on."""
 
     working = 0
 
@@ -93,6 +100,14 @@ class Server(OllamaEmulator):
                 return True
             await asyncio.sleep(0)
         return False
+
+
+class Server(Working, OllamaEmulator):
+    """An Ollama."""
+
+
+class Studio(Working, LMStudioEmulator):
+    """An LM Studio."""
 
 
 async def begins(stream: CompletionStream) -> None:
@@ -130,6 +145,38 @@ async def test_wherever_a_request_is_cancelled_nothing_of_it_stays(
         else:
             pytest.fail("it waits more often than it can")
         assert server.client_gone
+        assert not [task for task in asyncio.all_tasks() if OURS in repr(task)]
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("call", [whole, streamed])
+async def test_wherever_a_request_to_lm_studio_is_cancelled_nothing_of_it_stays(
+    call: Callable[[LocalProvider], Coroutine[Any, Any, None]],
+    *,
+    loaded: bool,
+    config_for: ConfigFor,
+) -> None:
+    settings = LMStudioConfig(max_in_flight=1, cache_ttl=0.0)
+    model = LMStudioModel(key=MODEL, reply=ANSWER, loaded_context_length=4096 if loaded else None)
+    async with (
+        Studio([model], chunk_delay=0.001) as server,
+        LocalProvider(config_for(server, lmstudio=settings)) as local,
+    ):
+        for at in range(1, ENOUGH):
+            task = asyncio.create_task(Cancelling(call(local), at=at))
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+                assert at > FEW
+                break
+            assert local.occupancy() == {"lmstudio": Occupancy(limit=1)}
+            assert await server.rests(), f"it goes on after the wait number {at}"
+            assert not local.discovery.provider("lmstudio").cold.loading
+            if not loaded:
+                for name in server.loaded:
+                    server._studio.unload(name)  # noqa: SLF001 - as its user would
+        else:
+            pytest.fail("it waits more often than it can")
         assert not [task for task in asyncio.all_tasks() if OURS in repr(task)]
 
 

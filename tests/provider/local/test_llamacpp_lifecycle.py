@@ -166,6 +166,21 @@ async def test_a_load_with_progress_may_take_longer_than_that(
         assert (await llama.ensure_loaded("owl")).load_seconds == 1000.0
 
 
+async def test_a_request_waits_for_a_load_with_progress_longer_than_for_its_first_output(
+    clock: Any,  # noqa: ANN401
+) -> None:
+    async def pause(_: float) -> None:
+        clock.passes(100.0)
+
+    async with (
+        LlamaCppEmulator([OWL], load_seconds=1000.0, clock=clock) as server,
+        LlamaCppProvider(server.url, clock=clock) as llama,
+    ):
+        llama.pause = pause
+        assert (await llama.complete(CompletionRequest("owl", ["Who?"]))).text
+        assert clock.now >= 2000.0
+
+
 async def test_how_far_a_load_is_can_be_asked(
     clock: Any,  # noqa: ANN401
 ) -> None:

@@ -71,7 +71,7 @@ class Answer:
         self._attempt = attempt
         self._clock = clock
         self._account = account
-        self._began = self._started = clock()
+        self._began = self._started = self._awaited = clock()
         self._first: float | None = None
         self._last: float | None = None
         self._expecting = False
@@ -108,9 +108,13 @@ class Answer:
 
     def starts(self) -> None:
         """Start all clocks but the caller's anew: so far the request has waited for its turn."""
-        self._started = self._clock()
+        self._started = self._awaited = self._clock()
         if self._account is not None:
             self._account.waited(self._started - self._began)
+
+    def goes_on(self) -> None:
+        """Note that a model that is being loaded is further: its first output may come later."""
+        self._awaited = self._clock()
 
     @property
     def seconds(self) -> float:
@@ -136,7 +140,8 @@ class Answer:
         """Return how many seconds may pass until the next bytes, and the name of that limit."""
         elapsed = self.seconds
         if self._first is None:
-            seconds, phase = self._deadlines.first_token - elapsed, "first_token"
+            waited = self._clock() - self._awaited
+            seconds, phase = self._deadlines.first_token - waited, "first_token"
         else:
             seconds, phase = self._deadlines.idle, "idle"
         if self._attempt is not None and self._attempt - elapsed < seconds:

@@ -290,11 +290,15 @@ class ServiceProvider(LifecycleMixin):
         if info.loaded is not False:
             return
         yield _progress(info, None, answer)
+        loaded = 0.0
         async with contextlib.aclosing(self.warmed(info)) as steps:
             while True:
                 step = await in_time(anext(steps, None), *answer.limit(), self.label)
                 if step is None:
                     return
+                if step > loaded:
+                    loaded = step
+                    answer.goes_on()
                 yield _progress(info, step, answer)
 
     async def warmed(self, info: ModelInfo) -> AsyncGenerator[float]:  # noqa: ARG002  for subclasses
