@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, TypeVar
 
@@ -98,7 +98,7 @@ class LinkMixin(ABC):
         The reply may have `budget` bytes.
         """
         target = target or Target(endpoint=self.endpoint, api_key=await self.key())
-        with by_contract():
+        try:
             return await self._transport.send(
                 target.endpoint,
                 request,
@@ -108,6 +108,8 @@ class LinkMixin(ABC):
                 api_key=target.api_key,
                 budget=budget,
             )
+        except ServiceUnavailable as error:
+            raise by_contract(error) from error.__cause__
 
     async def ask(self, request: HTTPRequest, kind: type[S]) -> S:
         """Send a request and decode the reply as `kind`.
@@ -167,12 +169,6 @@ class LinkMixin(ABC):
         return deadlines.connect if endpoint.is_loopback else deadlines.connect_remote
 
 
-@contextlib.contextmanager
-def by_contract() -> Generator[None]:
+def by_contract(error: ServiceUnavailable) -> ProviderError:
     """Take wrong HTTP of a service, which has proven that it speaks it, for a broken contract."""
-    try:
-        yield
-    except ServiceUnavailable as error:
-        if not error.foreign:
-            raise
-        raise ParseError(error.message, hint=error.hint) from error
+    return ParseError(error.message, hint=error.hint) if error.foreign else error

@@ -20,7 +20,12 @@ from patinox.provider.lifecycle import (
     RunningModel,
 )
 from patinox.provider.local.dialects.ollama_reply import unix_time
-from patinox.provider.local.errors import ModelNotFound, ServiceTimeout, StreamInterrupted
+from patinox.provider.local.errors import (
+    ModelNotFound,
+    ServiceTimeout,
+    ServiceUnavailable,
+    StreamInterrupted,
+)
 from patinox.provider.local.lifecycle import Refusals
 from patinox.provider.local.link import by_contract
 from patinox.provider.local.service import ServiceProvider
@@ -197,7 +202,7 @@ class OllamaLifecycle(ServiceProvider):
 
     async def _download(self, request: HTTPRequest) -> StreamReply:
         within = self.config.deadlines.first_token
-        with by_contract():
+        try:
             reply = await self._transport.stream(
                 self.endpoint,
                 request,
@@ -206,6 +211,8 @@ class OllamaLifecycle(ServiceProvider):
                 connect=self._connect(self.endpoint),
                 api_key=await self.key(),
             )
+        except ServiceUnavailable as error:
+            raise by_contract(error) from error.__cause__
         if reply.status != 200:  # noqa: PLR2004  the one status of an answer
             with reply:
                 raise self.dialect.classify(await reply.whole(within=within, phase="idle"))

@@ -21,7 +21,7 @@ from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import Deadlines, ServiceConfig
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
-from patinox.provider.local.errors import InvalidConfiguration
+from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
 from patinox.provider.local.events import Observer, Operation
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
@@ -343,7 +343,7 @@ class ServiceProvider(LifecycleMixin):
         """Send the request and return the reply that has the answer; raises what else it says."""
         within, phase = answer.limit()
         answer.asked(http)
-        with by_contract():
+        try:
             reply = await self._transport.stream(
                 target.endpoint,
                 http,
@@ -353,6 +353,8 @@ class ServiceProvider(LifecycleMixin):
                 api_key=target.api_key,
                 keep=self.keeps_connections,
             )
+        except ServiceUnavailable as error:
+            raise by_contract(error) from error.__cause__
         answer.accepted()
         if reply.status != 200:  # noqa: PLR2004  the one status of an answer
             with reply:
