@@ -208,14 +208,14 @@ def test_ctrl_c_in_bench_keeps_what_was_measured(
 
     def slows_down(_: OllamaPrompt) -> OllamaAnswer:
         nonlocal asked
-        asked += 1  # one to warm up, two alone, and then two at once
-        return OllamaAnswer(text=("word ",) * (10_000 if asked > 3 else 2))
+        asked += 1  # one to warm up, one alone, and then two at once
+        return OllamaAnswer(text=("word ",) * (10_000 if asked > 2 else 2))
 
-    models = (OllamaModel(name="quick"), OllamaModel(name="slows", reply=slows_down))
+    models = (OllamaModel(name="quick", reply="Blue."), OllamaModel(name="slows", reply=slows_down))
     with OllamaEmulator(models=models, chunk_delay=0.02).run_in_thread() as server:
         monkeypatch.setenv("OLLAMA_ENDPOINT", server.url)
-        process = start("bench", "quick", "slows", "--rounds", "2", "--concurrency", "2", *words)
-        until(lambda: asked == 5)
+        process = start("bench", "quick", "slows", "--rounds", "1", "--concurrency", "2", *words)
+        until(lambda: asked == 4)
         process.send_signal(signal.SIGINT)
         code, out, err = finish(process)
         until(lambda: server.client_gone == 2)
