@@ -403,6 +403,14 @@ def test_a_busy_service_stays_so_for_as_long_as_it_asked() -> None:
     assert BUSY.routable
 
 
+def test_on_a_machine_that_has_just_started_the_clock_is_near_zero() -> None:
+    busy = asked(asked(NEW, now=0), RateLimited("Busy.", retry_after=0.5), now=0)
+    assert probed(busy, now=0.4).status is BUSY
+    assert probed(busy, now=0.5).status is UP
+    by_probe = unanswered(NEW, AuthenticationError("Key."), now=0)
+    assert probed(by_probe, now=0.5).status is UP
+
+
 @pytest.mark.parametrize("info", [asked(NEW, REFUSED), asked(NEW, AuthenticationError("Key."))])
 def test_being_busy_makes_no_worse_state_better(info: ServiceInfo) -> None:
     assert asked(info, RateLimited("Busy.")) == info

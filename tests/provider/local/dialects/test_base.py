@@ -22,6 +22,7 @@ from patinox.provider.local.dialects.base import (
     arguments_text,
     embedding_response,
     logprobs_delta,
+    most_logprobs,
     seconds,
     speed,
 )
@@ -490,6 +491,16 @@ def test_beside_a_token_stand_as_many_others_as_were_asked_for() -> None:
     for most in range(5):
         told = tuple(TokenLogprob(name, -2.0) for name in "bcd"[:most])
         assert logprobs_delta([token], most).tokens == (TokenLogprob("a", -1.0, None, told),)
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "asked", "most"), [(False, None, None), (True, None, 0), (True, 3, 3)]
+)
+def test_other_tokens_are_told_where_probabilities_were_asked_for(
+    asked: int | None, most: int | None, *, logprobs: bool
+) -> None:
+    request = CompletionRequest("m", "Hi", logprobs=logprobs, top_logprobs=asked)
+    assert most_logprobs(request) == most
 
 
 def vectors(rows: list[list[float]], count: int) -> Any:  # noqa: ANN401

@@ -511,6 +511,7 @@ def test_an_error_is_what_its_server_means_by_it(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (300, ParseError),
         (301, ParseError),
         (307, ParseError),
         (400, InvalidRequest),
@@ -528,6 +529,7 @@ def test_an_error_is_what_its_server_means_by_it(
         (502, ServiceError),
         (503, RateLimited),
         (504, ServiceError),
+        (201, ParseError),
         (204, ParseError),
         (299, ParseError),
     ],
@@ -784,6 +786,10 @@ def test_a_length_that_cannot_be_is_unknown(length: object) -> None:
     assert read_fault(native("x", n_ctx=length)).context_tokens is None
 
 
+def test_a_length_may_be_zero() -> None:
+    assert read_fault(native("x", n_ctx=0)).context_tokens == 0
+
+
 def wrapped(times: int) -> str:
     """Put an error into a string of an error, so many times; it grows little with each."""
     text = '{"error":"boom"}'
@@ -823,7 +829,8 @@ def test_what_was_said_is_taken_out_of_what_the_server_says(text: str, expected:
 
 
 @pytest.mark.parametrize(
-    ("said", "echoed"), [("abcdefgh ijklmnop", True), ("abcdefghijklmno", False)]
+    ("said", "echoed"),
+    [("abcdefghijklmnop", True), ("abcdefgh ijklmnop", True), ("abcdefghijklmno", False)],
 )
 def test_sixteen_letters_in_a_row_are_no_coincidence(said: str, *, echoed: bool) -> None:
     text = f"{said}, {said}!"

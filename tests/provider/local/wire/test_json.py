@@ -86,6 +86,7 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
         (b'[{"x":' * 50 + b"[1]" + b"}]" * 50, True),
         (b"[" + b"[]," * 500 + b"1]", False),
         (b"[" + b'["a"],' * 500 + b"1]", False),
+        (b"[" + b"[]," * 60 + b'"a",' * 4000 + b"1]", False),
         (b"[[]," + b"[" * 99 + b"]" * 99 + b"]", False),
         (b"[[]," + b"[" * 100 + b"]" * 100 + b"]", True),
         (b'{"x":"' + b"[" * 500 + b'"}', False),
@@ -97,7 +98,7 @@ def test_what_is_not_json_is_told_so(data: bytes) -> None:
     ],
     ids=[
         *("100", "101", "100 objects", "101 objects", "wide and 101 objects", "101 of both"),
-        *("wide", "wide with texts", "wide and 100", "wide and 101"),
+        *("wide", "wide with texts", "many texts", "wide and 100", "wide and 101"),
         *("a text", "a quote in a text", "cut"),
         *("a text without end", "a text that ends in half of an escape", "100,000"),
     ],

@@ -109,8 +109,8 @@ def _fault_of(value: object, wraps: int = 0) -> Fault:
 
 def _nested(text: str, wraps: int) -> Fault | None:
     """Read the JSON object that both Ollama and LM Studio pass on inside a string."""
-    start = text.find('{"error"') if wraps < _MOST_WRAPS else -1
-    if start < 0:
+    start = text.find('{"error"')
+    if start < 0 or wraps >= _MOST_WRAPS:
         return None
     try:
         value = msgspec.json.decode(text[start:])
