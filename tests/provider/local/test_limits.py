@@ -333,13 +333,16 @@ def test_a_share_of_the_requests_may_be_repeated(requests: int, allowed: int) ->
         assert sum(asks[number % requests]() for number in range(200)) == allowed
 
 
-def test_requests_that_have_ended_allow_no_more() -> None:
+def test_requests_that_have_ended_allow_no_more_and_no_less() -> None:
     budget = RetryBudget()
     for _ in range(100):
         with budget.request():
             pass
     with budget.request() as may_repeat:
         assert [may_repeat() for _ in range(4)] == [True, True, True, False]
+    with ExitStack() as stack:
+        asks = [stack.enter_context(budget.request()) for _ in range(20)]
+        assert sum(may_repeat() for may_repeat in asks) == 4
 
 
 def test_a_request_that_fails_gives_back_what_it_took() -> None:

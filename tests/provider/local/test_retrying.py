@@ -183,6 +183,7 @@ def test_who_loads_its_model_is_waited_for() -> None:
         (Phase.SENT, ParseError("Compressed."), Phase.ANSWERING, True),
         (Phase.ANSWERING, BUSY, Phase.ANSWERING, False),
         (Phase.ANSWERING, KEY, Phase.ANSWERING, False),
+        (Phase.ANSWERING, InvalidRequest("Wrong.", status=400), Phase.ANSWERING, False),
     ],
     ids=str,
 )
