@@ -669,6 +669,18 @@ async def test_of_a_flood_that_nobody_reads_little_is_held_and_no_limit_runs(
     await transport.aclose()
 
 
+async def test_a_limit_that_is_over_ends_what_comes_for_ever(raw_server: Serve) -> None:
+    start = OK + b"Content-Length: 1000000000\r\n\r\n"
+    transport = Transport()
+    async with raw_server(pours(start, b"x" * 1000)) as url:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=5, phase="first_token")
+            with pytest.raises(ServiceTimeout) as caught:
+                await reply.read(within=0.0, phase="total")
+    assert caught.value.phase == "total"
+    await transport.aclose()
+
+
 async def test_a_pause_between_two_waits_is_nobodys_delay(raw_server: Serve) -> None:
     go_on = asyncio.Event()
 

@@ -116,6 +116,9 @@ class StreamReply:
     async def _next(
         self, within: float, phase: str, *, streaming: bool = False, seconds: float | None = None
     ) -> bytes:
+        limit = within if seconds is None else seconds
+        if within <= 0:  # however much is there: it may come for ever
+            raise late(self._endpoint.authority, phase, limit)
         try:
             # What is there already is no reason to look at a clock.
             data = self._body.read_nowait()
@@ -124,8 +127,7 @@ class StreamReply:
             self._limit.start(within)
             return await self._body.readany()
         except Late:
-            place = self._endpoint.authority
-            raise late(place, phase, within if seconds is None else seconds) from None
+            raise late(self._endpoint.authority, phase, limit) from None
         except Exception:
             with _explained(self._endpoint, streaming=streaming):
                 raise
