@@ -1,4 +1,7 @@
-"""Watch what happens, and count it: `python examples/telemetry.py`."""
+"""Watch what happens, and count it: `python examples/telemetry.py`.
+
+It needs the extra `prometheus`: `pip install "patinox[prometheus]"`.
+"""
 
 import asyncio
 

@@ -24,7 +24,10 @@ def test_a_library_that_is_missing_is_told_with_its_extra(
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConfigurationError, match="is not installed") as caught:
         exporter()
-    assert caught.value.hint == f'pip install "patinox[{extra}]"'
+    assert str(caught.value) == (
+        f"{exporter.__name__} needs the extra `{extra}`, which is not installed."
+        f' Run: pip install "patinox[{extra}]"'
+    )
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -38,7 +41,7 @@ def test_a_library_that_is_broken_is_no_missing_one(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("patinox.telemetry.labels.import_module", broken)
     with pytest.raises(ModuleNotFoundError) as caught:
-        library("prometheus_client", "prometheus")
+        library("prometheus_client", "prometheus", needed_by="PrometheusObserver")
     assert not isinstance(caught.value, ConfigurationError)
 
 

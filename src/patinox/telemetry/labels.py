@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from patinox.provider.checks import shown
-from patinox.provider.errors import ConfigurationError
+from patinox.provider.errors import missing_extra
 from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import CallFinished
 
@@ -62,16 +62,15 @@ def model_label(event: CallFinished, models: Bounded) -> str | None:
     return OTHER if event.requested else None
 
 
-def library(name: str, extra: str) -> ModuleType:
-    """Import what an exporter needs.
+def library(name: str, extra: str, *, needed_by: str) -> ModuleType:
+    """Import what an observer needs.
 
     Raises:
-        ConfigurationError: it is not installed; the hint names the extra that brings it.
+        ConfigurationError: it is not installed; it names the extra that brings it.
     """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
             raise
-        msg = f"This exporter needs {name}, which is not installed."
-        raise ConfigurationError(msg, hint=f'pip install "patinox[{extra}]"') from error
+        raise missing_extra(needed_by, extra) from error

@@ -65,12 +65,13 @@ class OpenTelemetryObserver:
                 `other`.
 
         Raises:
-            ConfigurationError: `opentelemetry-api` is not installed.
+            ConfigurationError: the extra `otel` is not installed.
             InvalidConfiguration: `max_models` is no number of models.
         """
         check_most_models(max_models)
-        self._trace = library("opentelemetry.trace", "otel")
-        metrics = library("opentelemetry.metrics", "otel")
+        me = type(self).__name__
+        self._trace = library("opentelemetry.trace", "otel", needed_by=me)
+        metrics = library("opentelemetry.metrics", "otel", needed_by=me)
         if latest is None:
             latest = name.LATEST_OPT_IN in semconv_opt_in()
         self.content = content

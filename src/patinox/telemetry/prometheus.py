@@ -166,11 +166,11 @@ class PrometheusObserver:
             wall_clock: Unix seconds.
 
         Raises:
-            ConfigurationError: `prometheus-client` is not installed.
+            ConfigurationError: the extra `prometheus` is not installed.
             InvalidConfiguration: `max_models` is no number of models, or the registry refuses the
                 names, as they are somebody else's there.
         """
-        client = library("prometheus_client", "prometheus")
+        client = library("prometheus_client", "prometheus", needed_by="PrometheusObserver")
         where: CollectorRegistry = registry or client.REGISTRY
         check_most_models(max_models)
         with _LOCK:
