@@ -174,6 +174,25 @@ def test_options_reach_the_server(run: Run, ollama: OllamaEmulator) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("level", "sent"), [("on", True), ("off", False), ("high", "high"), (None, None)]
+)
+@pytest.mark.parametrize("command", ["chat", "complete"])
+def test_how_much_is_thought_reaches_the_server(
+    run: Run, ollama: OllamaEmulator, command: str, level: str | None, sent: object
+) -> None:
+    options = () if level is None else ("--reasoning", level)
+    run(command, "qwen3:4b", "hi", *options)
+    assert asked(ollama).get("think") == sent
+
+
+def test_reasoning_that_is_not_said_how_is_refused(run: Run, ollama: OllamaEmulator) -> None:
+    result = run("chat", "qwen3:4b", "hi", "--reasoning", "")
+    assert result.code == 2
+    assert "`think` is empty" in result.err
+    assert not [seen for seen in ollama.requests if seen.path == "/api/chat"]
+
+
 def test_an_option_for_ollama_is_said_to_be_ignored_elsewhere(
     run: Run, lmstudio: LMStudioEmulator
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,14 @@ from patinox.provider.types import (
     ResponseStarted,
 )
 
+_SWITCHES: Mapping[str | None, bool] = {"on": True, "off": False}
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What can be said of a request besides its words.
 
     Attributes:
+        reasoning: `on`, `off` or how much the model thinks; `None` leaves it to the model.
         images: pictures to show to the model with the first prompt.
         schema: a file with the JSON schema of the answer; `-` for standard input.
         think: whether to show what the model thinks; `None`: on a terminal only.
@@ -49,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     num_ctx: int | None = None
     timeout: float | None = None
     seed: int | None = None
+    reasoning: str | None = None
     images: tuple[Path, ...] = ()
     schema: str | None = None
     think: bool | None = None
@@ -83,6 +87,7 @@ class Talk:
             max_tokens=self._options.max_tokens,
             timeout=self._options.timeout,
             seed=self._options.seed,
+            think=_SWITCHES.get(self._options.reasoning, self._options.reasoning),
             schema=self.schema,
             options=self._own_words(chosen.info),
         )

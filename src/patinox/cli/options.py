@@ -49,6 +49,14 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="NUMBER", help="The same seed may give the same answer."),
 ]
+Reasoning = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning",
+        metavar="LEVEL",
+        help="Whether or how much the model thinks first: on, off, or a level of its own (low).",
+    ),
+]
 Images = Annotated[
     list[Path] | None,
     typer.Option("--image", metavar="FILE", help="A picture to look at; give it again for more."),

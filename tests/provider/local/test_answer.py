@@ -3,11 +3,12 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from patinox.provider.errors import ModelMismatch, ProviderError
+from patinox.provider.errors import ModelMismatch, ProviderClosed, ProviderError
 from patinox.provider.local.answer import MAX_ANSWER, Answer
 from patinox.provider.local.config import Deadlines
 from patinox.provider.local.errors import ResponseTooLarge, ServiceError, StreamInterrupted
 from patinox.provider.local.prepare import Prepared
+from patinox.provider.local.waiting import late
 from patinox.provider.local.wire.http import HTTPRequest
 from patinox.provider.types import (
     LogprobsDelta,
@@ -364,6 +365,25 @@ def test_after_output_an_error_carries_it_and_nobody_else_is_asked() -> None:
     assert error.tool_calls == (ToolCall("1", "f", "{"),)
     assert (error.service, error.retryable, error.delivered) == ("ollama", False, True)
     assert error.__cause__ is cause
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (late("h:1", "total", 5), "The time for the whole call (total) was over"),
+        (late("h:1", "attempt", 5), "The time that its settings give ollama (attempt) was over"),
+        (ProviderClosed("Closed."), "This provider was closed"),
+    ],
+    ids=["total", "attempt", "closed"],
+)
+def test_what_ends_an_answer_and_is_not_the_server_is_not_said_of_it(
+    error: ProviderError, said: str
+) -> None:
+    running = answer(TextDelta("abc"))
+    read(running)
+    failed = running.failed(error)
+    assert failed.message == f"{said} in the middle of the answer, after 3 characters."
+    assert failed.__cause__ is error
 
 
 @pytest.mark.parametrize("event", [TextDelta("a"), ReasoningDelta("a"), CALL])

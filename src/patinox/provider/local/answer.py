@@ -196,11 +196,8 @@ class Answer:
             return error
         pieces = self._joined()
         text = pieces.text
-        closed = isinstance(error, ProviderClosed)
-        what = "This provider was closed" if closed else f"{self._service} stopped"
-        why = "." if closed else f": {error.message}"
         interrupted = StreamInterrupted(
-            f"{what} in the middle of the answer, after {len(text):,} characters{why}",
+            _broken(error, self._service, len(text)),
             text=text,
             reasoning=pieces.reasoning,
             tool_calls=pieces.tool_calls,
@@ -280,3 +277,20 @@ class Answer:
         if tokens is None or self._first is None or self._last is None:
             return None
         return speed(tokens - 1, self._last - self._first)
+
+
+# Limits that say nothing of the server.
+_OVER = {
+    "total": "The time for the whole call (total)",
+    "attempt": "The time that its settings give {} (attempt)",
+}
+
+
+def _broken(error: ProviderError, service: str, length: int) -> str:
+    """Say what ended an answer after so much text; not the server, where it was not it."""
+    place = f"in the middle of the answer, after {length:,} characters"
+    if isinstance(error, ProviderClosed):
+        return f"This provider was closed {place}."
+    if isinstance(error, ServiceTimeout) and error.phase in _OVER:
+        return f"{_OVER[error.phase].format(service)} was over {place}."
+    return f"{service} stopped {place}: {error.message}"
