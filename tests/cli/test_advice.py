@@ -71,7 +71,7 @@ def address(**changes: Any) -> Diagnosis:  # noqa: ANN401 - fields of a struct
         ),
         (
             address(service="lmstudio"),
-            "but it is lmstudio: use LMSTUDIO_ENDPOINT for that.",
+            "use LMSTUDIO_ENDPOINT for that. Meanwhile the usual address of ollama is not looked",
         ),
         (
             replace(

@@ -97,7 +97,8 @@ def _settings(found: Diagnosis) -> Iterator[str]:
         if wrong and address.setting != "default":
             yield (
                 f"{address.setting} names {address.endpoint} as {address.expected}, "
-                f"but it is {address.service}: use {_variable(address.service)} for that."
+                f"but it is {address.service}: use {_variable(address.service)} for that. "
+                f"Meanwhile the usual address of {address.expected} is not looked at."
             )
     for variable in found.environment:
         if variable.fate.startswith("ignored") and not variable.fate.startswith(_MEANT_SO):

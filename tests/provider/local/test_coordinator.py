@@ -1,11 +1,13 @@
 """One door: which service is asked, when another one is, and what is said when none can answer."""
 
 import asyncio
+import base64
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from patinox.provider.config import ModelDefaults
 from patinox.provider.errors import (
@@ -18,6 +20,7 @@ from patinox.provider.errors import (
     ProviderError,
     RateLimited,
 )
+from patinox.provider.images import Image
 from patinox.provider.local.config import (
     Deadlines,
     DiscoveryConfig,
@@ -41,6 +44,7 @@ from patinox.provider.local.errors import (
 from patinox.provider.local.types import ServiceStatus
 from patinox.provider.secret import Secret
 from patinox.provider.types import (
+    CompletionMessage,
     CompletionRequest,
     EmbeddingRequest,
     ResponseStarted,
@@ -60,6 +64,9 @@ ConfigFor = Callable[..., LocalProviderConfig]
 Serve = Callable[..., Any]  # the fixtures `web_server` and `raw_server`
 Fault = Callable[[Exchange], Awaitable[bool]]
 MODEL = "talker:1b"
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 ANSWER = "One two three four."
 CHAT = CompletionRequest(MODEL, ["Count."])
 FIRST = (
@@ -957,3 +964,46 @@ def test_a_configuration_of_another_kind_is_refused_in_a_line() -> None:
     wrong: Any = "http://127.0.0.1:11434"
     with pytest.raises(InvalidConfiguration, match="`config` is a str"):
         LocalProvider(wrong)
+
+
+# Who can do what is asked.
+
+
+def look(city: str) -> str:
+    """Look."""
+    return city
+
+
+async def test_who_cannot_do_what_is_asked_is_passed_over_for_one_who_can(
+    config_for: ConfigFor,
+) -> None:
+    chats_only = talker(capabilities=("completion",), loaded=True)
+    calls_tools = talker(capabilities=("completion", "tools"))
+    asked = CompletionRequest(MODEL, "Count.", tools=[look])
+    async with (
+        OllamaEmulator(models=[chats_only]) as one,
+        OllamaEmulator(models=[calls_tools]) as two,
+        LocalProvider(config_for(called("a", one), called("b", two))) as local,
+    ):
+        answer = await local.complete(asked)
+        assert (answer.service, answer.reason) == ("b", "the only one that can do what is asked")
+        assert (await local.complete(CompletionRequest(MODEL, "Count."))).service == "a"
+        with pytest.raises(CapabilityNotSupported, match="does not call tools"):
+            await local.complete(replace(asked, model=f"a::{MODEL}"))
+        pictures = replace(
+            asked, tools=(), messages=[CompletionMessage.user(["What is this?", Image(PNG)])]
+        )
+        with pytest.raises(CapabilityNotSupported, match="does not see pictures"):
+            await local.complete(pictures)
+
+
+async def test_a_service_that_lacks_a_feature_is_passed_over_too(config_for: ConfigFor) -> None:
+    ollama = OllamaModel(name=MODEL, capabilities=("completion", "tools"), loaded=True)
+    studio = LMStudioModel(key=MODEL, tools=True)
+    asked = CompletionRequest(MODEL, "Count.", tools=[look], tool_choice="required")
+    async with (
+        OllamaEmulator(models=[ollama]) as one,
+        LMStudioEmulator([studio]) as two,
+        LocalProvider(config_for(one, two)) as local,
+    ):
+        assert (await local.complete(asked)).service == "lmstudio"

@@ -340,7 +340,7 @@ class LocalProvider(LifecycleFace):
         named = self.config.default_model
         if named is not None:
             try:
-                await self._lookup.route(ModelId.parse(named), embedding=False)
+                await self._lookup.route(ModelId.parse(named))
             except ModelNotFound as error:
                 error.hint = f"It is the configured default model. {error.hint or ''}".strip()
                 raise

@@ -155,8 +155,7 @@ class Failover:
         )
 
     async def _route(self, request: Prompt | EmbeddingRequest, until: Until) -> Sequence[Choice]:
-        embedding = isinstance(request, EmbeddingRequest)
-        route = ModelLookup(self._discovery).route(request.model, embedding=embedding)
+        route = ModelLookup(self._discovery).route(request.model, request)
         return await in_time(route, until.left(), "total", "The search")
 
     def _continues(self, request: Prompt, broken: StreamInterrupted) -> bool:

@@ -151,7 +151,7 @@ class LifecycleFace(ABC):
 
     async def _home(self, model: ModelId | str) -> tuple[ServiceProvider, ModelId]:
         """Find the service that would be asked for the model."""
-        choices = await ModelLookup(self.discovery).route(ModelId.parse(model), embedding=False)
+        choices = await ModelLookup(self.discovery).route(ModelId.parse(model))
         return self.discovery.provider(choices[0].service), choices[0].model
 
     async def _homes(self, model: ModelId | str) -> list[tuple[ServiceProvider, ModelId]]:
@@ -168,7 +168,7 @@ class LifecycleFace(ABC):
 
     async def _only_home(self, model: ModelId | str) -> tuple[ServiceProvider, ModelId]:
         lookup = ModelLookup(self.discovery)
-        choice, *others = await lookup.route(ModelId.parse(model), embedding=False)
+        choice, *others = await lookup.route(ModelId.parse(model))
         if others:
             names = ", ".join(str(each.model) for each in (choice, *others))
             msg = f"Several services have {str(model)!r}: {names}."

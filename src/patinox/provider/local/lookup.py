@@ -7,17 +7,24 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from patinox.provider.errors import AuthenticationError, ProviderClosed, ProviderError
+from patinox.provider.errors import (
+    AuthenticationError,
+    CapabilityNotSupported,
+    ProviderClosed,
+    ProviderError,
+)
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import ServiceNotFound
+from patinox.provider.local.features import Prompt, refuse_lacking
 from patinox.provider.local.flight import side_by_side
 from patinox.provider.local.health import begin_probe
 from patinox.provider.local.nearest import model_not_found
+from patinox.provider.local.preflight import refuse
 from patinox.provider.local.registry import services
 from patinox.provider.local.routing import Candidate, Choice, plan
 from patinox.provider.local.waiting import in_time
 from patinox.provider.local.watch import Known
-from patinox.provider.types import ModelId, ModelInfo
+from patinox.provider.types import EmbeddingRequest, ModelId, ModelInfo
 
 # How long a service may take to list its models before the others are enough, in seconds.
 _PATIENCE = 0.5
@@ -32,8 +39,14 @@ class ModelLookup:
         """Keep where to look."""
         self._discovery = discovery
 
-    async def route(self, wanted: ModelId, *, embedding: bool) -> tuple[Choice, ...]:
-        """Decide who is asked, after one fresh look if nobody seems to have the model."""
+    async def route(
+        self, wanted: ModelId, request: Prompt | EmbeddingRequest | None = None
+    ) -> tuple[Choice, ...]:
+        """Decide who is asked, after one fresh look if nobody seems to have the model.
+
+        Who is known not to be able to do what the `request` asks is left out, if another can;
+        without one, who cannot chat.
+        """
         candidates = await self.candidates(wanted)
         if not candidates:
             await self._discovery.discover_services(fresh=True)
@@ -41,12 +54,26 @@ class ModelLookup:
             candidates = await self.candidates(wanted, fresh=True)
         if not candidates:
             raise await self._not_found(wanted)
-        field = "supports_embeddings" if embedding else "supports_chat"
-        able = [item for item in candidates if getattr(item.model.capabilities, field) is not False]
-        choices = plan(
-            wanted, able or candidates, preference=self._discovery.config.preferred_service
-        )
+        able = candidates
+        if len(candidates) > 1:
+            able = [item for item in candidates if self._can(item, request)] or candidates
+        choices = plan(wanted, able, preference=self._discovery.config.preferred_service)
+        if len(able) == 1 < len(candidates) and wanted.provider_hint is None:
+            choices = (replace(choices[0], reason="the only one that can do what is asked"),)
+        embedding = isinstance(request, EmbeddingRequest)
         return _same_weights(choices, candidates) if embedding else choices
+
+    def _can(self, item: Candidate, request: Prompt | EmbeddingRequest | None) -> bool:
+        if request is None:
+            return item.model.capabilities.supports_chat is not False
+        known, label = item.service.id, item.service.label
+        try:
+            lacks = self._discovery.provider(known).lacks
+            refuse_lacking(request, lacks, label=label, service=known)
+            refuse(request, item.model, label=label, service=known)
+        except CapabilityNotSupported:
+            return False
+        return True
 
     async def candidates(self, wanted: ModelId, *, fresh: bool = False) -> list[Candidate]:
         """Find the model on every service; `service/model` counts if no model bears that name."""
