@@ -66,5 +66,5 @@ def test_two_servers_at_once(
 
 if __name__ == "__main__":
     # The settings of a project around it are not for it.
-    pytest_alone = [sys.executable, "-m", "pytest", "--quiet", "-c", os.devnull]
-    sys.exit(subprocess.call([*pytest_alone, __file__]))
+    alone = ["-c", os.devnull, "-p", "no:asyncio"]
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "--quiet", *alone, __file__]))

@@ -170,6 +170,12 @@ def test_a_description_fits_into_forty_columns_and_calls_a_toy_one() -> None:
     assert all(len(line) <= 40 for line in lines)
 
 
+@pytest.mark.parametrize("created", [2**62, -(2**62), 2**80])
+def test_a_date_that_no_calendar_has_is_not_told(created: int) -> None:
+    info = ModelInfo(id="m", service="llamacpp", created=created)
+    assert not any("changed" in line for line in description(Canvas(), info, "llamacpp"))
+
+
 @pytest.mark.usefixtures("ollama")
 def test_an_unknown_model_ends_with_the_nearest(run: Run) -> None:
     result = run("show", "lama3.2")

@@ -227,6 +227,28 @@ async def test_what_goes_wrong_is_told_to_the_model_or_ends_it(
     assert f"Error: {caught.value}".startswith(told.replace("OSError: ", ""))
 
 
+class Silent(Exception):
+    """One that cannot say what it is about."""
+
+    def __str__(self) -> str:
+        raise ValueError("not now")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError("no k\udcff"), "Error: OSError: no k?"), (Silent(), "Error: Silent")],
+    ids=["half a character", "no words"],
+)
+async def test_whatever_words_an_error_has_the_model_is_told_of_it(
+    error: Exception, told: str
+) -> None:
+    def raises() -> None:
+        raise error
+
+    result = await answers(Scripted([("raises", "{}")], "Sorry."), raises)
+    assert contents(result) == [told]
+
+
 async def test_arguments_that_no_server_would_take_back_are_left_out_of_the_history() -> None:
     calls = [("add", '{"left": 1'), ("add", "[]"), ("add", '{"left": 1}')]
     result = await answers(Scripted(calls, "Sorry."), add)

@@ -231,6 +231,21 @@ def test_arguments_that_do_not_fit_are_answered_in_words_for_the_model(
     assert caught.value.hint == "Call it as weather(place, days, unit?, tags?)."
 
 
+def test_what_cannot_be_in_a_set_is_an_argument_that_does_not_fit() -> None:
+    def tags(names: set[Any]) -> int:
+        return len(names)
+
+    with pytest.raises(ToolCallInvalid, match="unhashable"):
+        Tool.of(tags).call('{"names": [[1]]}')
+
+
+@pytest.mark.parametrize("parameters", ["\ud800", range(3)], ids=["half a character", "a range"])
+def test_parameters_that_are_no_mapping_are_refused(parameters: object) -> None:
+    about = {"name": "x", "parameters": parameters}
+    with pytest.raises(InvalidRequest):
+        Tool.of({"type": "function", "function": about})
+
+
 def test_a_method_of_an_instance_is_a_tool() -> None:
     class Counter:
         total = 0

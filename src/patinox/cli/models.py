@@ -243,4 +243,8 @@ def _exact(number: int | None) -> str | None:
 
 
 def _date(seconds: int | None) -> str | None:
-    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    try:
+        when = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # servers tell what they like
+        return None
+    return None if when is None else f"{when:%Y-%m-%d %H:%M} UTC"

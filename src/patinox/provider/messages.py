@@ -133,7 +133,7 @@ class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         several = isinstance(content, list | tuple)
         try:
             message = msgspec.convert({**value, "content": ""} if several else value, cls)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeError) as error:
             msg = f"A message is a string or has `role` and `content`: {error}."
             raise InvalidRequest(msg) from error
         return msgspec.structs.replace(message, content=content) if several else message

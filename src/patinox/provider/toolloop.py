@@ -283,8 +283,16 @@ async def _run(ready: _Ready | ToolResult, rules: _Rules) -> ToolResult:
 def _failed(call: ToolCall, error: Exception, rules: _Rules) -> ToolResult:
     if rules.on_error == "raise":
         raise error
-    what = str(error) if isinstance(error, ToolCallInvalid) else f"{type(error).__name__}: {error}"
-    return ToolResult(call=call, content=f"Error: {what}", error=error)
+    return ToolResult(call=call, content=render_result(f"Error: {_what(error)}"), error=error)
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, ToolCallInvalid):
+        return str(error)
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  whatever an error of the caller's does when it is to speak
+        return type(error).__name__
 
 
 async def _shown(result: ToolResult, rules: _Rules) -> ToolResult:

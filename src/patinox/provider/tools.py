@@ -118,8 +118,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     def _read(self, arguments: str, kind: type[V]) -> V:
         try:
             return msgspec.json.decode(arguments.strip() or "{}", type=kind)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise self._invalid(error) from error
+        except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError) as error:
+            raise self._invalid(error) from error  # a list, for one, is in no set
 
     def _check_names(self, given: dict[str, Any]) -> None:
         try:
@@ -247,7 +247,7 @@ class _Definition(msgspec.Struct, tag_field="type", tag="function"):
 def _of_mapping(value: Mapping[str, Any]) -> Tool:
     try:
         about = msgspec.convert(value, _Definition).function
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError, AttributeError) as error:
         msg = f"A tool's mapping has `type`: `function` and a `function` with its `name`: {error}."
         raise InvalidRequest(msg) from error
     return Tool(name=about.name, description=about.description, parameters=about.parameters)

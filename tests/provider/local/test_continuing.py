@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from patinox.provider.local.config import EndpointConfig, LocalProviderConfig
 from patinox.provider.local.continuing import obstacle, shortened
@@ -211,6 +212,22 @@ async def test_what_breaks_off_again_keeps_all_of_its_text(config_for: ConfigFor
             with pytest.raises(StreamInterrupted) as caught:
                 await local.complete(CHAT)
             assert caught.value.text == BEGUN + BEGUN
+
+
+@pytest.mark.slow
+async def test_the_limit_of_the_whole_call_holds_for_what_asks_whether_it_can_be_gone_on_with(
+    config_for: ConfigFor,
+) -> None:
+    async def asked(exchange: Exchange) -> bool:
+        if b"_debug_render_only" in exchange.body:
+            await exchange.hold()
+        return False
+
+    async with OllamaEmulator(models=[talker()]) as ollama, LocalProvider(config_for(ollama)) as it:
+        ollama.faults += [asked, once("/api/chat", OLLAMA_BREAK)]
+        with pytest.raises(StreamInterrupted, match="whole call") as caught:
+            await it.complete(replace(CHAT, timeout=1.5))
+        assert caught.value.text == BEGUN
 
 
 async def test_llama_cpp_goes_on(config_for: ConfigFor) -> None:

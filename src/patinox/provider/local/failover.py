@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from patinox.provider.errors import ProviderError
 from patinox.provider.local.accounts import AnyRequest, Call, operation_of
-from patinox.provider.local.continuing import continued, obstacle, shortened, ways
+from patinox.provider.local.continuing import Way, continued, obstacle, shortened, ways
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import FailedAttempt, ServiceTimeout, StreamInterrupted
 from patinox.provider.local.events import Operation
@@ -168,10 +168,17 @@ class Failover:
         self, request: Prompt, choice: Choice, broken: StreamInterrupted, until: Until, call: Call
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Go on with an answer that broke off; raises `broken`, with all text, where that fails."""
-        why = obstacle(request, broken)
-        for way in [] if why else await ways(self._discovery, choice):
+        why, found = obstacle(request, broken), list[Way]()
+        if why is None:
             try:
-                resumed = await way.provider.resumed(request, way.choice.model, broken.text)
+                search = ways(self._discovery, choice)
+                found = await in_time(search, until.left(), "total", "The search")
+            except ServiceTimeout as error:
+                why = error.message
+        for way in found:
+            try:
+                asked = way.provider.resumed(request, way.choice.model, broken.text)
+                resumed = await in_time(asked, until.left(), "total", way.provider.label)
                 answer = self._answer(resumed, way.choice, until, call, whole=False)
                 async with contextlib.aclosing(answer):
                     async for batch in answer:

@@ -1,4 +1,5 @@
 import time
+from collections import Counter
 
 import msgspec
 import pytest
@@ -273,3 +274,23 @@ def test_a_list_that_is_too_long_is_refused_before_it_is_read() -> None:
     with pytest.raises(ResponseTooLarge, match="20,000 entries"):
         entries(*[b"{}"] * (MAX_ENTRIES + 1))
     assert len(entries(*[b'{"name":"a"}'] * MAX_ENTRIES)) == MAX_ENTRIES
+
+
+def test_the_fields_of_a_kind_are_read_once_for_all_entries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Odd(msgspec.Struct):
+        name: str
+        size: int | None = None
+
+    read = Counter[str]()
+    fields = msgspec.structs.fields
+
+    def counted(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+        read[kind.__name__] += 1
+        return fields(kind)
+
+    monkeypatch.setattr(msgspec.structs, "fields", counted)
+    entries = [msgspec.Raw(b'{"name":"x","size":[1]}')] * 100
+    assert decode_entries(entries, Odd, what="It", at="$") == [Odd("x")] * 100
+    assert read == {"Odd": 1}

@@ -6,6 +6,7 @@ it is odd, `decode_entries` a list although one of its entries is.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, TypeVar, get_args
@@ -135,7 +136,7 @@ def _sound(
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except _NOT_DECODED:
         return data
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         raw = members.get(field.encode_name)
         if raw is None or field.encode_name in strict or _is(raw, field.type):
             continue
@@ -147,6 +148,11 @@ def _sound(
         else:
             del members[field.encode_name]
     return msgspec.json.encode(members)
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)  # reads all annotations anew, which takes its time
 
 
 def _is(raw: msgspec.Raw, kind: object) -> bool:
