@@ -1,5 +1,8 @@
 """The names that are told where a model is not there."""
 
+import itertools
+import time
+
 import pytest
 
 from patinox.provider.local.nearest import model_not_found, nearest_names
@@ -32,3 +35,17 @@ def test_a_name_of_several_lines_is_told_in_one() -> None:
         "No model 'x\\n#' on ollama. Did you mean ollama::x?# y?[2J? All: patinox models"
     )
     assert error.nearest == ("ollama::x\n# y\x1b[2J",)
+
+
+def test_the_nearest_of_very_many_long_names_are_found_at_once() -> None:
+    names = ["".join(letters) * 28 for letters in itertools.product("ab", repeat=14)]
+    models = [ModelInfo(id=name, service="ollama") for name in [*names, "llama3.2:3b"]]
+    began = time.thread_time()
+    for written, meant in ((names[4321][:-1] + "c", True), ("lama3.2", True), ("zzz", False)):
+        assert bool(nearest_names(written, models)) == meant
+    assert time.thread_time() - began < 0.5  # comparing all takes many times that
+
+
+def test_a_slip_in_the_first_letter_is_seen_among_many_others() -> None:
+    others = [ModelInfo(id=f"other-model-{number}:1b", service="ollama") for number in range(500)]
+    assert nearest_names("klama3.2", [*others, *MODELS]) == ("ollama::llama3.2:3b",)
