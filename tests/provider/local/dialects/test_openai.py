@@ -241,6 +241,40 @@ def test_calls_are_told_apart_by_index_else_by_their_place() -> None:
     ]
 
 
+def test_without_index_another_id_is_another_call() -> None:
+    def pieces(*calls: tuple[str | None, str]) -> str:
+        return chunk(
+            {"tool_calls": [{"id": name, "function": {"arguments": text}} for name, text in calls]}
+        )
+
+    stream = (
+        pieces(("a", '{"x":'))
+        + pieces((None, "1}"))
+        + pieces(("b", '{"y":'), ("c", "{}"))
+        + pieces((None, "1"))
+        + pieces(("a", ""))
+        + pieces((None, " "), ("b", "}"))
+        + chunk({}, "tool_calls")
+        + DONE
+    )
+    assert deltas(decoded(stream)) == [
+        ToolCallDelta(index=0, id="a", arguments='{"x":'),
+        ToolCallDelta(index=0, arguments="1}"),
+        ToolCallDelta(index=1, id="b", arguments='{"y":'),
+        ToolCallDelta(index=2, id="c", arguments="{}"),
+        ToolCallDelta(index=1, arguments="1"),
+        ToolCallDelta(index=0, id="a"),
+        ToolCallDelta(index=0, arguments=" "),
+        ToolCallDelta(index=1, id="b", arguments="}"),
+    ]
+
+
+def test_with_an_index_the_id_does_not_matter() -> None:
+    one = {"index": 0, "id": "a", "function": {"arguments": "{"}}
+    stream = chunk({"tool_calls": [one]}) + chunk({"tool_calls": [{**one, "id": "b"}]}, "stop")
+    assert [e.index for e in deltas(decoded(stream)) if isinstance(e, ToolCallDelta)] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"), [('{"a":1}', '{"a":1}'), ({"a": 1}, '{"a": 1}'), (None, "")]
 )
@@ -499,6 +533,30 @@ def test_what_ollama_sends_in_place_of_an_error_is_an_interruption() -> None:
 def test_what_comes_after_the_end_is_ignored(after: str) -> None:
     stream = chunk({"content": "Hi"}) + chunk({}, "stop") + DONE
     assert decoded(stream + after) == decoded(stream)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"content": "and"},
+        {"reasoning": "and"},
+        {"reasoning_content": "and"},
+        {"tool_calls": [{"index": 0, "function": {"name": "f"}}]},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+@pytest.mark.parametrize("end", ["", DONE], ids=["broken off", "done"])
+def test_a_second_answer_is_never_glued_to_the_first(more: Json, end: str) -> None:
+    first = chunk({"content": "Hi"}) + chunk({}, "length")
+    events, error = failing(first + chunk({"role": "assistant"}) + chunk(more, "stop") + end)
+    assert deltas(events) == [TextDelta("Hi")]
+    assert type(error) is ParseError
+    assert str(error).startswith("More came after the end of the answer")
+
+
+def test_of_several_ends_the_first_holds() -> None:
+    stream = chunk({"content": "Hi"}, "length") + chunk({"content": ""}, "stop") + DONE
+    assert finished(decoded(stream)).finish_reason == "length"
 
 
 CRASH = "The model has crashed without additional information. (Exit code: null)"

@@ -151,6 +151,7 @@ class OpenAIDecoder:
         self._document: bytearray | None = None
         self._opened = False
         self._chosen = False
+        self._calls = _Calls()
         self._model: str | None = None
         self._finish_reason: str | None = None
         self._usage: UsageTold | None = None
@@ -235,7 +236,7 @@ class OpenAIDecoder:
         if chunk.error is not None:
             raise self._reported(data)
         self._all_of(chunk, events)
-        self._only_text = self._text.is_done
+        self._only_text = self._text.is_done and self._finish_reason is None
 
     def _all_of(self, chunk: _Chunk, events: list[StreamEvent]) -> None:
         if chunk.model != self._model and chunk.model:
@@ -250,6 +251,9 @@ class OpenAIDecoder:
 
     def _choice(self, choice: _Choice, events: list[StreamEvent]) -> None:
         self._chosen = True
+        if self._finish_reason is not None and _says_more(choice):
+            msg = "More came after the end of the answer: another answer, or the end was none."
+            raise ParseError(msg)
         told = choice.logprobs.content if choice.logprobs else None
         if told and self._top_logprobs is not None:
             events.append(logprobs_delta(told, self._top_logprobs))
@@ -262,10 +266,10 @@ class OpenAIDecoder:
             if delta.content:
                 self._text.feed(delta.content, events)
             if delta.tool_calls:
-                events += map(_tool_delta, delta.tool_calls, itertools.count())
+                events += map(self._calls.delta, delta.tool_calls, itertools.count())
         elif choice.text:
             self._text.feed(choice.text, events)
-        self._finish_reason = choice.finish_reason or self._finish_reason
+        self._finish_reason = self._finish_reason or choice.finish_reason
 
     def _finish(self, events: list[StreamEvent]) -> None:
         self.ended = True
@@ -294,14 +298,40 @@ def _only_text(chunk: _Chunk) -> str | None:
     return delta.content
 
 
-def _tool_delta(call: _ToolDelta, position: int) -> ToolCallDelta:
-    function = call.function or _Function()
-    return ToolCallDelta(
-        index=position if call.index is None else call.index,
-        id=call.id,
-        name=function.name,
-        arguments=arguments_text(function.arguments),
-    )
+def _says_more(choice: _Choice) -> bool:
+    delta = choice.delta or choice.message or _Delta()
+    reasoning = delta.reasoning_content or delta.reasoning
+    return bool(delta.content or reasoning or delta.tool_calls or choice.text)
+
+
+class _Calls:
+    """Tells the calls of one answer apart: by index, where there is none by id, else by place."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._next = 0
+        self._base = 0  # the index of the call that stands first in a piece
+
+    def delta(self, call: _ToolDelta, position: int) -> ToolCallDelta:
+        """Make an event of a piece of a call that stands at `position` among others."""
+        function = call.function or _Function()
+        return ToolCallDelta(
+            index=self._index(call, position),
+            id=call.id,
+            name=function.name,
+            arguments=arguments_text(function.arguments),
+        )
+
+    def _index(self, call: _ToolDelta, position: int) -> int:
+        index = call.index
+        if index is None:
+            if call.id and position == 0:
+                self._base = self._ids.get(call.id, max(self._base, self._next))
+            index = self._base + position
+        if call.id:
+            self._ids.setdefault(call.id, index)
+            self._next = max(self._next, index + 1)
+        return index
 
 
 def usage_of(usage: UsageTold | None) -> Usage:
