@@ -12,7 +12,7 @@ from patinox.provider.errors import (
     ContextLengthExceeded,
     InvalidRequest,
 )
-from patinox.provider.local.config import OllamaConfig
+from patinox.provider.local.config import Deadlines, OllamaConfig
 from patinox.provider.local.errors import ModelNotLoaded, ServiceUnavailable, StreamInterrupted
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.types import (
@@ -194,6 +194,51 @@ async def test_after_an_upgrade_it_is_asked_anew_what_its_models_can() -> None:
         server.faults.append(refuses)  # what is no version is no upgrade
         await ollama.list_models()
         assert len(sent(server, "/api/show")) == 10
+
+
+async def test_a_model_that_is_never_shown_hides_no_other() -> None:
+    config = OllamaConfig(deadlines=Deadlines(listing=1))
+
+    async def silent(exchange: Exchange) -> bool:
+        if exchange.path == "/api/show" and b"llava:7b" in exchange.body:
+            await exchange.hold()
+        return False
+
+    async with (
+        OllamaEmulator(version="0.24.0") as server,  # which tells it nowhere else
+        OllamaProvider(server.url, config) as ollama,
+    ):
+        server.faults.append(silent)
+        models = {info.id: info for info in await ollama.list_models()}
+    assert len(models) == 5
+    told = [
+        info.capabilities.source("supports_vision") is Source.SERVER for info in models.values()
+    ]
+    assert told == [name != "llava:7b" for name in models]
+
+
+async def test_the_limit_of_a_listing_holds_for_all_of_it() -> None:
+    now = 0.0
+
+    async def slow(exchange: Exchange) -> bool:
+        nonlocal now
+        if exchange.path == "/api/show":
+            now += 4.0
+        return False
+
+    config = OllamaConfig(deadlines=Deadlines(listing=10), cache_ttl=0)
+    many = [OllamaModel(name=f"m{number}:1b") for number in range(40)]
+    async with (
+        OllamaEmulator(models=many) as server,
+        OllamaProvider(server.url, config, clock=lambda: now) as ollama,
+    ):
+        server.faults.append(slow)
+        assert len(await ollama.list_models()) == 40
+        asked = len(sent(server, "/api/show"))
+        assert 3 <= asked <= 10, "eight at once, and no more once the time is over"
+        await ollama.list_models()
+        names = {show["model"] for show in sent(server, "/api/show")}
+        assert asked < len(names) == len(sent(server, "/api/show")), "what is known stays known"
 
 
 async def test_of_very_many_models_it_is_not_asked_what_each_can(

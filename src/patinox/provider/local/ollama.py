@@ -17,7 +17,7 @@ from patinox.provider.local.catalog import distinct
 from patinox.provider.local.dialects.base import Dialect
 from patinox.provider.local.dialects.ollama import OllamaDialect
 from patinox.provider.local.dialects.ollama_reply import unix_time
-from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError
+from patinox.provider.local.errors import ModelNotFound, ParseError, ServiceError, ServiceTimeout
 from patinox.provider.local.facts import capabilities, parameter_count, state
 from patinox.provider.local.features import Feature, Lacks, Prompt
 from patinox.provider.local.flight import side_by_side
@@ -29,7 +29,7 @@ from patinox.provider.local.ollama_lifecycle import (
     named_cloud,
 )
 from patinox.provider.local.spec import Identity, ServiceSpec, Survey
-from patinox.provider.local.waiting import of_each
+from patinox.provider.local.waiting import in_time, of_each
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.local.wire.json import Count, Name, decode_json, decode_leniently
 from patinox.provider.types import (
@@ -142,7 +142,8 @@ class OllamaProvider(OllamaLifecycle):
         )
 
     async def fetch_models(self) -> list[ModelInfo]:
-        """Ask for names, state, and what each model can do."""
+        """Ask for names, state, and, as long as there is time, what each model can do."""
+        end = self._clock() + self.config.deadlines.listing
         async with side_by_side() as group:
             listed = group.create_task(self._listed())
             version = group.create_task(self._told_version())
@@ -151,7 +152,7 @@ class OllamaProvider(OllamaLifecycle):
             self._version, self._shown = version.result(), {}
         gate = asyncio.Semaphore(_AT_ONCE)
         async with side_by_side() as group:
-            tasks = [group.create_task(self._show(tag, gate)) for tag in tags[:_MOST_SHOWN]]
+            tasks = [group.create_task(self._show(tag, gate, end)) for tag in tags[:_MOST_SHOWN]]
         shown = [task.result() for task in tasks]
         shown += [None] * (len(tags) - len(shown))
         # What /api/show says does not change as long as the digest and the server do not.
@@ -199,17 +200,19 @@ class OllamaProvider(OllamaLifecycle):
         except ProviderError:
             return self._version
 
-    async def _show(self, tag: _Tag, gate: asyncio.Semaphore) -> _Show | None:
-        """Ask what a model can do; one that cannot be shown must not hide the others."""
+    async def _show(self, tag: _Tag, gate: asyncio.Semaphore, end: float) -> _Show | None:
+        """Ask until `end` what a model can do; one that is not shown must not hide the others."""
         kept = self._shown.get((tag.name, tag.digest))
         if kept is not None:
             return kept
+        request = json_request("POST", "/api/show", {"model": tag.name}, pure=True)
         async with gate:
+            left = end - self._clock()
+            if left <= 0:
+                return None
             try:
-                return await self.ask(
-                    json_request("POST", "/api/show", {"model": tag.name}, pure=True), _Show
-                )
-            except (ModelNotFound, ServiceError, ParseError, InvalidRequest):
+                return await in_time(self.ask(request, _Show), left, "listing", self.label)
+            except (ModelNotFound, ServiceError, ServiceTimeout, ParseError, InvalidRequest):
                 return None
 
     def _info(self, tag: _Tag, show: _Show | None, running: Running | None) -> ModelInfo:
