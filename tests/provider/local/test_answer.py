@@ -39,7 +39,7 @@ class Clock:
 
 
 class Script:
-    """A decoder for which each byte stands for one event; it ends with its last."""
+    """A decoder for which each byte is one event, a blank none; it ends with its last."""
 
     def __init__(self, *events: StreamEvent, error: ProviderError | None = None) -> None:
         self.ended = False
@@ -47,7 +47,7 @@ class Script:
         self._error = error
 
     def feed(self, data: bytes, events: list[StreamEvent]) -> None:
-        for _ in data:
+        for _ in data.strip():
             event = self._events.pop(0)
             self.ended = isinstance(event, ResponseFinished)
             events.append(event)
@@ -66,8 +66,9 @@ def answer(
     accept: Accept = lambda _: None,
     warnings: tuple[str, ...] = (),
     review: tuple[str, ...] = (),
+    deadlines: Deadlines = DEADLINES,
 ) -> Answer:
-    running = Answer(service="ollama", deadlines=DEADLINES, total=total, clock=clock or Clock())
+    running = Answer(service="ollama", deadlines=deadlines, total=total, clock=clock or Clock())
     running.expect(
         Prepared(
             http=HTTPRequest(path="/"),
@@ -251,6 +252,29 @@ def test_after_the_first_output_each_wait_has_the_whole_limit(event: StreamEvent
         clock.now += 119
         read(running)
         assert running.limit() == (120, "idle")
+
+
+def test_bytes_without_output_keep_an_answer_alive_but_not_for_ever() -> None:
+    clock = Clock()
+    running = answer(TextDelta("a"), TextDelta("b"), clock=clock)
+    read(running)
+    for passed, limit in ((0, 120), (119, 120), (119, 62), (62, 0)):
+        clock.now += passed
+        assert running.limit() == (limit, "idle" if limit == 120 else "first_token")
+        assert running.receive(b" ") == []
+    read(running)
+    clock.now += 1000  # which whoever asked took, not the server
+    assert running.limit() == (120, "idle")
+
+
+def test_a_limit_of_silence_that_is_longer_than_the_beginnings_holds_for_pings_too() -> None:
+    clock = Clock()
+    deadlines = Deadlines(first_token=60, idle=120)
+    running = answer(TextDelta("a"), clock=clock, deadlines=deadlines)
+    read(running)
+    assert running.limit() == (120, "idle")
+    clock.now += 100
+    assert running.limit() == (20, "idle")
 
 
 @pytest.mark.parametrize(

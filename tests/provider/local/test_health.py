@@ -88,6 +88,7 @@ FAULTS = [
     StreamInterrupted("Broke off."),
     interrupted(BROKEN),
     interrupted(SILENT),
+    interrupted(ServiceTimeout("Pings only.", phase="first_token", seconds=1)),
     ProviderError("Who knows."),
 ]
 

@@ -576,6 +576,38 @@ async def test_a_download_that_falls_silent_is_given_up() -> None:
     assert caught.value.phase == "idle"
 
 
+@pytest.mark.parametrize(
+    "again", [" ", "{}\n", '{"status":"pulling x","total":9,"completed":1}\n'], ids=repr
+)
+async def test_a_download_that_gets_no_further_is_given_up_whatever_comes(again: str) -> None:
+    now = 0.0
+
+    async def stands_still(exchange: Exchange) -> bool:
+        nonlocal now
+        if exchange.path != "/api/pull":
+            return False
+        await exchange.start(200, content_type="application/x-ndjson")
+        for completed in range(2):
+            now += 100.0  # slow, and yet further
+            line = f'{{"status":"pulling x","total":9,"completed":{completed}}}\n'
+            await exchange.send(line.encode())
+        for _ in range(2000):
+            now += 1.0
+            await exchange.send(again.encode())
+        await exchange.finish()
+        return True
+
+    async with (
+        OllamaEmulator(models=()) as server,
+        OllamaProvider(server.url, clock=lambda: now) as ollama,
+    ):
+        server.faults.append(stands_still)
+        with pytest.raises(ServiceTimeout, match="'new' does not go on: ") as caught:
+            async with ollama.pull("new") as download:
+                await download.wait()
+    assert (caught.value.phase, caught.value.seconds) == ("idle", 120.0)
+
+
 async def test_while_it_checks_what_came_it_may_be_silent_for_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

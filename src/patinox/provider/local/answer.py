@@ -74,6 +74,11 @@ class Answer:
         self._began = self._started = self._awaited = clock()
         self._first: float | None = None
         self._last: float | None = None
+        self._since: float | None = None  # the first wait for the next output began
+        # A server that only pings is waited for as long as one that has not begun.
+        self._longest, self._longest_phase = max(
+            (deadlines.idle, "idle"), (deadlines.first_token, "first_token")
+        )
         self._expecting = False
         self._pieces = Assembler()
         self._batches: list[list[StreamEvent]] = []
@@ -138,12 +143,16 @@ class Answer:
 
     def limit(self) -> tuple[float, str]:
         """Return how many seconds may pass until the next bytes, and the name of that limit."""
-        elapsed = self.seconds
+        now = self._clock()
+        elapsed = now - self._started
         if self._first is None:
-            waited = self._clock() - self._awaited
-            seconds, phase = self._deadlines.first_token - waited, "first_token"
+            seconds, phase = self._deadlines.first_token - (now - self._awaited), "first_token"
         else:
             seconds, phase = self._deadlines.idle, "idle"
+            if self._since is None:
+                self._since = now
+            if self._longest - (now - self._since) < seconds:
+                seconds, phase = self._longest - (now - self._since), self._longest_phase
         if self._attempt is not None and self._attempt - elapsed < seconds:
             seconds, phase = self._attempt - elapsed, "attempt"
         total = self.total()
@@ -177,6 +186,7 @@ class Answer:
             events = self._signed(events)
         if not events:
             return events
+        self._since = None
         if any(map(is_output, events)):
             self._last = self._clock()
             self._first = self._last if self._first is None else self._first

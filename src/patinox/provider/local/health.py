@@ -218,8 +218,8 @@ def counts_against(error: ProviderError) -> bool:
     """Whether an error says that the service fails, and not something about what it was asked."""
     cause = error.__cause__
     if isinstance(error, StreamInterrupted) and isinstance(cause, ServiceTimeout):
-        # A long answer is no failure: only silence is.
-        return cause.phase == "idle"
+        # A long answer is no failure: only silence is, and pings without end.
+        return cause.phase in {"idle", "first_token"}
     if isinstance(error, StreamInterrupted) and isinstance(cause, ProviderError):
         return counts_against(cause)
     if isinstance(error, ServiceTimeout):

@@ -190,11 +190,15 @@ class OllamaLifecycle(ServiceProvider):
         request = json_request("POST", "/api/pull", {"model": name, "stream": True})
         meter, decoder, progress = PullMeter(self._clock), LineDecoder(), PullProgress(status="")
         with await self._download(request) as reply:
-            data = b"\n"
+            data, waited = b"\n", 0.0  # seconds since it got further
             while data:
-                data = await self._more(reply, progress, name)
+                began = self._clock()
+                data = await self._more(reply, progress, name, waited)
+                waited += self._clock() - began
                 for line in _lines(decoder, data):
-                    progress = self._progress(line, meter, name)
+                    before, progress = progress, self._progress(line, meter, name)
+                    if _stands(progress) != _stands(before):
+                        waited = 0.0
                     yield progress
                     if progress.done:
                         return
@@ -218,14 +222,18 @@ class OllamaLifecycle(ServiceProvider):
                 raise self.dialect.classify(await reply.whole(within=within, phase="idle"))
         return reply
 
-    async def _more(self, reply: StreamReply, progress: PullProgress, name: str) -> bytes:
+    async def _more(
+        self, reply: StreamReply, progress: PullProgress, name: str, waited: float
+    ) -> bytes:
         limits = self.config.deadlines
         checking = progress.status.startswith(_CHECKING)
+        seconds = max(limits.first_token, limits.idle) if checking else limits.idle
         try:
-            return await reply.read(
-                within=max(limits.first_token, limits.idle) if checking else limits.idle,
-                phase="idle",
-            )
+            return await reply.read(within=seconds - waited, phase="idle")
+        except ServiceTimeout as error:
+            told = progress.status or "nothing is told"
+            msg = f"The download of {name!r} does not go on: {told} (idle)."
+            raise ServiceTimeout(msg, phase="idle", seconds=seconds, hint=GO_ON) from error
         except StreamInterrupted as error:
             raise _broken(name) from error
 
@@ -252,6 +260,11 @@ def named_cloud(name: str) -> bool:
 def _broken(name: str) -> StreamInterrupted:
     msg = f"The download of {name!r} broke off before its end."
     return StreamInterrupted(msg, hint=GO_ON, retryable=False)
+
+
+def _stands(progress: PullProgress) -> tuple[object, ...]:
+    """Tell how far it is: what is said over and over is no progress."""
+    return progress.status, progress.digest, progress.completed_bytes, progress.total_bytes
 
 
 def _leaves(text: str | None) -> float | None:
