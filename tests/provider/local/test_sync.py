@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 import os
 import signal
 import subprocess
@@ -10,7 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, Self
 
 import pytest
 
@@ -203,6 +207,112 @@ def test_who_is_interrupted_while_it_waits_has_hung_up(
         assert local.complete(CHAT).text == "You said: One two three."
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to a thread there")
+def test_who_is_interrupted_as_it_enters_leaves_nothing_behind_beside_others(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    once = threading.Lock()
+
+    async def interrupt(exchange: Exchange) -> bool:
+        if once.acquire(blocking=False):
+            signal.pthread_kill(main, signal.SIGINT)
+        await exchange.hold()
+        return False
+
+    async def at_work() -> int:
+        return len(asyncio.all_tasks())
+
+    with SyncLocalProvider(config_for(blocking_ollama)) as first:
+        before = first._running.call(at_work)  # noqa: SLF001
+        with OllamaEmulator().run_in_thread() as held:
+            held.faults.append(interrupt)
+            second = SyncLocalProvider(config_for(held))
+            with pytest.raises(KeyboardInterrupt):
+                second.__enter__()
+            assert first._running.call(at_work) == before  # noqa: SLF001
+            held.faults.clear()
+            with second:
+                assert len(second.list_models()) == 5
+
+
+class Interrupt:
+    """Interrupts this thread at one of the moments at which Python looks for signals."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+        self.came = False
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        sys.setprofile(None)
+        return self.came and kind is KeyboardInterrupt
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if event in {"c_call", "c_exception"} or frame.f_code in OWN:
+            return
+        self.left -= 1
+        # Of what goes wrong where something is thrown away nobody hears.
+        if self.left < 0 and frame.f_code.co_name not in {"__del__", "_remove"}:
+            sys.setprofile(None)
+            self.came = True
+            raise KeyboardInterrupt
+
+
+# Before it has begun to enter or leave, and once it has, it is for the `with` to know.
+OWN = {
+    kind.__dict__[name].__code__
+    for kind in (Interrupt, SyncLocalProvider)
+    for name in ("__enter__", "__exit__")
+}
+
+
+def interrupted_at_every_moment(step: Callable[[], object]) -> Iterator[None]:
+    """Take a step again and again, each time interrupted a moment later, until it is through."""
+    for at in itertools.count():
+        with Interrupt(at) as interrupt:
+            step()
+        if not interrupt.came:
+            assert at > 10
+            return
+        yield
+
+
+def test_an_interrupt_at_any_moment_of_a_call_holds_nobody_else_up(
+    blocking_ollama: OllamaEmulator, config_for: ConfigFor
+) -> None:
+    local = SyncLocalProvider(config_for(blocking_ollama)).__enter__()
+    answers = SimpleQueue[str]()
+    for _ in interrupted_at_every_moment(lambda: local.complete(CHAT)):
+        assert local.occupancy()["ollama"].in_flight == 0
+        other = threading.Thread(target=lambda: answers.put(local.complete(CHAT).text), daemon=True)
+        other.start()
+        assert answers.get(timeout=10) == "You said: One two three."
+    local.__exit__(None, None, None)
+
+
+def test_an_interrupt_at_any_moment_of_entering_leaves_no_thread(config_for: ConfigFor) -> None:
+    before = threading.active_count()
+    local = SyncLocalProvider(config_for())
+    for _ in interrupted_at_every_moment(local.__enter__):
+        until(lambda: threading.active_count() == before)
+    local.__exit__(None, None, None)
+
+
+def test_an_interrupt_at_any_moment_of_leaving_leaves_no_thread(config_for: ConfigFor) -> None:
+    before = threading.active_count()
+    local = SyncLocalProvider(config_for())
+    local.__enter__()
+    for _ in interrupted_at_every_moment(partial(local.__exit__, None, None, None)):
+        until(lambda: threading.active_count() == before)
+        local.__enter__()
+
+
 def until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not holds():
@@ -390,6 +500,7 @@ def test_a_stream_ends_with_its_provider(slow: OllamaEmulator, config_for: Confi
         next(stream)
     with pytest.raises(ProviderClosed):
         stream.collect()
+    stream.__exit__(None, None, None)
 
 
 def test_a_provider_may_be_closed_while_twenty_threads_are_answered(

@@ -123,7 +123,7 @@ class LocalProvider(LifecycleFace):
             if self._config.monitor:
                 await self._discovery.start_health_monitoring()
         except BaseException:
-            await self._discovery.aclose()
+            await self.__aexit__(None, None, None)
             raise
         return self
 
@@ -133,9 +133,10 @@ class LocalProvider(LifecycleFace):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop watching and close every connection."""
-        discovery, self._discovery = self.discovery, None
-        await discovery.aclose()
+        """Stop watching and close every connection; to leave twice does no harm."""
+        discovery, self._discovery = self._discovery, None
+        if discovery is not None:
+            await discovery.aclose()
 
     def with_defaults(self, defaults: ModelDefaults) -> Self:
         """Return this provider with defaults that fill what a request leaves open.

@@ -5,26 +5,22 @@ Nothing is written twice: every method hands its arguments to the asynchronous o
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar, Unpack
 
 from patinox.provider.base import CompletionStream
 from patinox.provider.config import ModelDefaults, RequestFields
+from patinox.provider.errors import ProviderClosed
 from patinox.provider.lifecycle import LoadedModel, PullProgress, PullStream, RunningModel
 from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.events import Observer
 from patinox.provider.local.lmstudio import LMStudioProvider
-from patinox.provider.local.loopthread import (
-    LoopThread,
-    forbid_running_loop,
-    loop_thread,
-    released,
-)
+from patinox.provider.local.loopthread import LoopThread, forbid_running_loop, loop_thread
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.types import Occupancy, ServiceInfo
 from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools
@@ -66,13 +62,12 @@ class _SyncStream(Generic[E_co]):
     def __init__(self, thread: LoopThread, stream: _AsyncStream[E_co]) -> None:
         self._thread = thread
         self._pieces = stream
-        self._entered: AbstractContextManager[object] | None = None
+        self._entered = False
 
     def __enter__(self) -> Self:
-        """Enter, in one task of the loop that also leaves."""
-        self._entered = self._thread.wrap(self._pieces)
-        with released():
-            self._entered.__enter__()
+        """Enter; the request is sent when the first piece is asked for."""
+        self._thread.call(self._pieces.__aenter__)
+        self._entered = True
         return self
 
     def __exit__(
@@ -81,10 +76,10 @@ class _SyncStream(Generic[E_co]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connection, whatever has arrived by then."""
-        if self._entered is not None and self._thread.is_ours:
-            with released():
-                self._entered.__exit__(kind, error, traceback)
+        """Close the connection, whatever has arrived by then; it ends with its provider anyway."""
+        if self._entered and self._thread.is_ours:
+            with contextlib.suppress(ProviderClosed):
+                self._thread.call(self._pieces.__aexit__, kind, error, traceback)
 
     def __iter__(self) -> Iterator[E_co]:
         """Go through the pieces as they come."""
@@ -98,7 +93,7 @@ class _SyncStream(Generic[E_co]):
             raise StopIteration from None
 
     def _wait_for(self, step: Callable[[], Awaitable[T]]) -> T:
-        if self._entered is None:
+        if not self._entered:
             msg = "Write `with ... as stream:` first."
             raise RuntimeError(msg)
         return self._thread.call(step)
@@ -169,7 +164,6 @@ class SyncLocalProvider:
     ) -> None:
         """Make it without any I/O; see `LocalProvider`. Observers are called in its thread."""
         self._provider = LocalProvider(config, observers=observers)
-        self._stack = ExitStack()
         self._thread: LoopThread | None = None
 
     def __repr__(self) -> str:
@@ -182,11 +176,13 @@ class SyncLocalProvider:
         if self._thread is not None:
             msg = "This provider is entered already; leave it first, or make another."
             raise RuntimeError(msg)
-        with released(), ExitStack() as stack:
-            thread = stack.enter_context(loop_thread())
-            stack.enter_context(thread.wrap(self._provider))
-            self._stack = stack.pop_all()
-        self._thread = thread
+        self._thread = thread = loop_thread()
+        try:
+            thread.enter(self)
+            thread.call(self._provider.__aenter__)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -199,10 +195,22 @@ class SyncLocalProvider:
 
         What was opened before a fork is closed by the process that opened it.
         """
-        thread, self._thread = self._thread, None
-        if thread is not None and thread.is_ours:
-            with released():
-                self._stack.__exit__(kind, error, traceback)
+        thread = self._thread
+        if thread is not None:
+            try:
+                self._leave(thread)
+            except BaseException:
+                self._leave(thread)  # an interrupt in the middle of it is for afterwards
+                raise
+            finally:
+                self._thread = None
+
+    def _leave(self, thread: LoopThread) -> None:
+        """Close what was entered, wholly or in part; to do it twice does no harm."""
+        if thread.is_ours:
+            with contextlib.suppress(ProviderClosed):  # there may be no thread, if none could be
+                thread.call(self._provider.__aexit__, None, None, None)
+            thread.leave(self)
 
     def with_defaults(self, defaults: ModelDefaults) -> Self:
         """Return this provider with defaults; see `LocalProvider.with_defaults`."""
