@@ -181,6 +181,15 @@ def pull(local: SyncLocalProvider) -> None:
         list(download)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Take interrupts, though a shell may have this process ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to a thread there")
 @pytest.mark.parametrize("wait", [complete, collect, iterate, pull])
 def test_who_is_interrupted_while_it_waits_has_hung_up(
@@ -207,6 +216,7 @@ def test_who_is_interrupted_while_it_waits_has_hung_up(
         assert local.complete(CHAT).text == "You said: One two three."
 
 
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to a thread there")
 def test_who_is_interrupted_as_it_enters_leaves_nothing_behind_beside_others(
     blocking_ollama: OllamaEmulator, config_for: ConfigFor
