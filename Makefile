@@ -14,7 +14,7 @@ run: $(READY) ## show the servers on this machine and ask one a question
 	$(BIN)/patinox status
 	$(BIN)/patinox chat "Hello! What is 3 + 4?"
 
-test: lint types coverage ## everything that CI checks, in ten minutes
+test: lint types coverage ## everything that CI checks, in some twelve minutes on two cores
 
 check: lint types unit ## the inner loop, under two minutes
 

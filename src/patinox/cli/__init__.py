@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from patinox._version import __version__
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _replace_closed_streams()
         return _run(arguments)
     except BrokenPipeError:  # whoever read it has enough
-        _silence()
+        _silence(sys.stdout, sys.stderr)
         return _DONE
     except KeyboardInterrupt:  # before there was a loop that it could stop
         return _INTERRUPTED
@@ -63,21 +64,19 @@ def _replace_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
-def _silence() -> None:
+def _silence(*streams: TextIO) -> None:
     """Point closed pipes at nothing: Python writes to them once more when it ends."""
     nothing = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         os.dup2(nothing, stream.fileno())
     os.close(nothing)
 
 
 def _unwritten(error: OSError) -> int:
     """Say that the output could not be written, and drop what is left of it."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())  # Python writes to it once more when it ends
+    _silence(sys.stdout)
     try:
         print(f"The output cannot be written: {error.strerror}.", file=sys.stderr, flush=True)
     except OSError:
-        os.dup2(nothing, sys.stderr.fileno())
-    os.close(nothing)
+        _silence(sys.stderr)
     return _FAILED
