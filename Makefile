@@ -3,7 +3,7 @@
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help setup run test check unit lint types coverage soak mutants format docs bench lock clean
+.PHONY: help setup run test check unit slow lint types coverage soak mutants format docs bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,7 +14,7 @@ run: $(READY) ## show the servers on this machine and ask one a question
 	$(BIN)/patinox status
 	$(BIN)/patinox chat "Hello! What is 3 + 4?"
 
-test: lint types coverage ## everything that CI checks, in some twelve minutes on two cores
+test: lint types coverage slow ## everything that CI checks, in under ten minutes
 
 check: lint types unit ## the inner loop, under two minutes
 
@@ -29,9 +29,12 @@ types: $(READY) ## both type checkers
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-coverage: $(READY) ## the tests, with the coverage that they must reach
+slow: $(READY) ## the slow tests, without coverage: they repeat the lines of the others, many times
+	$(BIN)/pytest --numprocesses auto --quiet -m slow
+
+coverage: $(READY) ## the tests but for the slow ones, with the coverage that they must reach
 	rm -rf .coverage
-	$(BIN)/coverage run -m pytest --numprocesses auto
+	$(BIN)/coverage run -m pytest --numprocesses auto -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include=$$($(BIN)/python tests/test_architecture.py) --fail-under=100
