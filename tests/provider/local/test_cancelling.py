@@ -5,7 +5,7 @@ next request works.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -120,10 +120,26 @@ def model() -> OllamaModel:
     return OllamaModel(name=MODEL, reply=ANSWER, capabilities=("completion", "embedding"))
 
 
+Call = Callable[[LocalProvider], Coroutine[Any, Any, None]]
+
+
+async def cancelled_at_each_wait(call: Call, local: LocalProvider) -> AsyncGenerator[int]:
+    """Cancel a call at its first wait, then at its second, and so on, until it comes to its end."""
+    for at in range(1, ENOUGH):
+        task = asyncio.create_task(Cancelling(call(local), at=at))
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+            assert at > FEW
+            return
+        yield at
+    pytest.fail("it waits more often than it can")
+
+
 @pytest.mark.parametrize("ttl", [60.0, 0.0], ids=["listed", "unlisted"])
 @pytest.mark.parametrize("call", [whole, streamed, embedded])
 async def test_wherever_a_request_is_cancelled_nothing_of_it_stays(
-    call: Callable[[LocalProvider], Coroutine[Any, Any, None]], ttl: float, config_for: ConfigFor
+    call: Call, ttl: float, config_for: ConfigFor
 ) -> None:
     settings = OllamaConfig(max_in_flight=1, cache_ttl=ttl)
     async with (
@@ -131,19 +147,11 @@ async def test_wherever_a_request_is_cancelled_nothing_of_it_stays(
         LocalProvider(config_for(server, ollama=settings)) as local,
     ):
         await call(local)
-        for at in range(1, ENOUGH):
-            task = asyncio.create_task(Cancelling(call(local), at=at))
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.result()
-                assert at > FEW
-                break
+        async for at in cancelled_at_each_wait(call, local):
             assert local.occupancy() == {"ollama": Occupancy(limit=1)}
             assert await server.rests(), f"it goes on after the wait number {at}"
             assert all(info.breaker.trial_until is None for info in local.services)
             await call(local)
-        else:
-            pytest.fail("it waits more often than it can")
         assert server.client_gone
         assert not [task for task in asyncio.all_tasks() if OURS in repr(task)]
 
@@ -151,7 +159,7 @@ async def test_wherever_a_request_is_cancelled_nothing_of_it_stays(
 @pytest.mark.parametrize("loaded", [True, False], ids=["in memory", "on disk"])
 @pytest.mark.parametrize("call", [whole, streamed])
 async def test_wherever_a_request_to_lm_studio_is_cancelled_nothing_of_it_stays(
-    call: Callable[[LocalProvider], Coroutine[Any, Any, None]],
+    call: Call,
     *,
     loaded: bool,
     config_for: ConfigFor,
@@ -162,21 +170,13 @@ async def test_wherever_a_request_to_lm_studio_is_cancelled_nothing_of_it_stays(
         Studio([model], chunk_delay=0.001) as server,
         LocalProvider(config_for(server, lmstudio=settings)) as local,
     ):
-        for at in range(1, ENOUGH):
-            task = asyncio.create_task(Cancelling(call(local), at=at))
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.result()
-                assert at > FEW
-                break
+        async for at in cancelled_at_each_wait(call, local):
             assert local.occupancy() == {"lmstudio": Occupancy(limit=1)}
             assert await server.rests(), f"it goes on after the wait number {at}"
             assert not local.discovery.provider("lmstudio").cold.loading
             if not loaded:
                 for name in server.loaded:
                     server._studio.unload(name)  # noqa: SLF001 - as its user would
-        else:
-            pytest.fail("it waits more often than it can")
         assert not [task for task in asyncio.all_tasks() if OURS in repr(task)]
 
 

@@ -399,6 +399,26 @@ def test_reasoning_that_was_left_in_the_text_is_told_as_such() -> None:
         assert deltas(decoded(data)) == [ReasoningDelta("hm"), TextDelta("Yes.")]
 
 
+def test_reasoning_may_begin_after_a_first_piece_that_has_no_text() -> None:
+    pieces = ["<think>", "so", "</think>", "Yes"]
+    stream = chunk({"role": "assistant"}) + "".join(chunk({"content": piece}) for piece in pieces)
+    answer = stream + chunk({}, "stop") + DONE
+    assert deltas(decoded(answer)) == [ReasoningDelta("so"), TextDelta("Yes")]
+
+
+def test_a_piece_without_a_choice_in_the_middle_of_a_text_is_passed_over() -> None:
+    said = chunk({"content": "A"}) + ending() + chunk({"content": "B"})
+    answer = said + chunk({}, "stop") + DONE
+    assert deltas(decoded(answer)) == [TextDelta("A"), TextDelta("B")]
+
+
+def test_after_the_end_of_a_plain_text_no_other_comes() -> None:
+    said = chunk({"content": "A"}) + chunk({"content": "B"})
+    events, error = failing(said + chunk({}, "stop") + chunk({"content": "C"}))
+    assert deltas(events) == [TextDelta("A"), TextDelta("B")]
+    assert isinstance(error, ParseError)
+
+
 def test_tags_in_the_text_are_text_where_reasoning_came_by_itself() -> None:
     stream = chunk({"reasoning": "hm"}) + chunk({"content": "<think>a</think>b"}, "stop") + DONE
     assert deltas(decoded(stream)) == [ReasoningDelta("hm"), TextDelta("<think>a</think>b")]
