@@ -356,6 +356,24 @@ async def test_the_limits_of_the_phases_can_be_set_for_one_request(config_for: C
 
 
 @pytest.mark.parametrize(
+    "ask",
+    [
+        lambda local: local.complete(CompletionRequest(MODEL, ["Count."], timeout=1e-9)),
+        lambda local: local.embed(EmbeddingRequest(MODEL, ["a"], timeout=1e-9)),
+    ],
+    ids=["complete", "embed"],
+)
+async def test_a_limit_that_is_over_at_once_leaves_no_work_behind(
+    ask: Callable[[LocalProvider], Awaitable[object]], config_for: ConfigFor
+) -> None:
+    # A coroutine that nobody awaits fails this test as a warning.
+    async with OllamaEmulator() as server, LocalProvider(config_for(server)) as local:
+        with pytest.raises(ServiceTimeout, match="the whole call is over"):
+            await ask(local)
+        assert all(seen.method == "GET" for seen in server.requests)
+
+
+@pytest.mark.parametrize(
     ("deadlines", "said"),
     [
         ({"first": 1}, "`deadlines` has 'first'; allowed: connect, "),

@@ -165,7 +165,7 @@ class EmbeddedProvider(ServiceProvider):
     ) -> AsyncGenerator[Target]:
         """Have the model loaded by a child for as long as the request takes."""
         async with contextlib.AsyncExitStack() as stack:
-            yield await in_time(self._leased(info, stack), within, phase, self.label)
+            yield await in_time(within, phase, self.label, self._leased(info, stack))
 
     async def _leased(self, info: ModelInfo, stack: contextlib.AsyncExitStack) -> Target:
         lease = partial(self.pool.lease, self._files[info.id])

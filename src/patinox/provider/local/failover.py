@@ -155,8 +155,9 @@ class Failover:
         )
 
     async def _route(self, request: Prompt | EmbeddingRequest, until: Until) -> Sequence[Choice]:
-        route = ModelLookup(self._discovery).route(request.model, request)
-        return await in_time(route, until.left(), "total", "The search")
+        lookup = ModelLookup(self._discovery)
+        left = until.left()
+        return await in_time(left, "total", "The search", lookup.route(request.model, request))
 
     def _continues(self, request: Prompt, broken: StreamInterrupted) -> bool:
         """Whether it is wanted that an answer which broke off is gone on with."""
@@ -171,14 +172,15 @@ class Failover:
         why, found = obstacle(request, broken), list[Way]()
         if why is None:
             try:
-                search = ways(self._discovery, choice)
-                found = await in_time(search, until.left(), "total", "The search")
+                left = until.left()
+                found = await in_time(left, "total", "The search", ways(self._discovery, choice))
             except ServiceTimeout as error:
                 why = error.message
         for way in found:
             try:
+                left = until.left()
                 asked = way.provider.resumed(request, way.choice.model, broken.text)
-                resumed = await in_time(asked, until.left(), "total", way.provider.label)
+                resumed = await in_time(left, "total", way.provider.label, asked)
                 answer = self._answer(resumed, way.choice, until, call, whole=False)
                 async with contextlib.aclosing(answer):
                     async for batch in answer:

@@ -96,7 +96,7 @@ class FindingMixin(LinkMixin):
         info = None if models is None else self.among(models, model)
         if info is not None:
             return self._allowed(info)
-        return await in_time(self.resolve(model), within, phase, self.label)
+        return await in_time(within, phase, self.label, self.resolve(model))
 
     async def locate(self, model: ModelId | str) -> ModelInfo:
         """Find the model as `resolve` does, wherever it runs; raises `ModelNotFound`."""

@@ -81,7 +81,7 @@ class LinkMixin(ABC):
 
     @contextlib.asynccontextmanager
     async def _keyed(self, within: float | None, phase: str) -> AsyncGenerator[Target]:
-        key = await in_time(self.key(), within, phase, self.label)
+        key = await in_time(within, phase, self.label, self.key())
         yield Target(endpoint=self.endpoint, api_key=key)
 
     async def send(

@@ -146,7 +146,7 @@ class ModelLookup:
             find = known.provider.find(wanted, fresh=fresh)
             if known.info.status.routable:
                 return await find
-            return await in_time(find, limit, "listing", known.info.label)
+            return await in_time(limit, "listing", known.info.label, find)
         except ProviderClosed:
             raise
         except ProviderError as error:

@@ -211,7 +211,7 @@ class OllamaProvider(OllamaLifecycle):
             if left <= 0:
                 return None
             try:
-                return await in_time(self.ask(request, _Show), left, "listing", self.label)
+                return await in_time(left, "listing", self.label, self.ask(request, _Show))
             except (ModelNotFound, ServiceError, ServiceTimeout, ParseError, InvalidRequest):
                 return None
 

@@ -246,7 +246,7 @@ class ServiceProvider(LifecycleMixin):
         try:
             with self.gate.place() as turn, self.cold.start() as cold:
                 if turn is not None:
-                    await in_time(turn, answer.total(), "total", self.label)
+                    await in_time(answer.total(), "total", self.label, turn)
                     answer.starts()
                 info = await self.found(request.model, answer.limit, cold)
                 answer.found(info)
@@ -293,7 +293,7 @@ class ServiceProvider(LifecycleMixin):
         loaded = 0.0
         async with contextlib.aclosing(self.warmed(info)) as steps:
             while True:
-                step = await in_time(anext(steps, None), *answer.limit(), self.label)
+                step = await in_time(*answer.limit(), self.label, anext(steps, None))
                 if step is None:
                     return
                 if step > loaded:
@@ -313,7 +313,7 @@ class ServiceProvider(LifecycleMixin):
         """Find the model; where the server would load it twice, wait for the one who loads it."""
         info = await self.resolve_in_time(model, *limit())
         if self.loads_twice and info.loaded is False:
-            loaded = await in_time(cold.turn(info.id), *limit(), self.label)
+            loaded = await in_time(*limit(), self.label, cold.turn(info.id))
             if loaded:
                 self._catalog.forget()
                 info = await self.resolve_in_time(model, *limit())

@@ -230,7 +230,7 @@ class Transport:
         try:
             with _explained(endpoint):
                 asked = self._request(session, endpoint, request, connect, api_key)
-                response = await in_time(asked, within, phase, endpoint.authority)
+                response = await in_time(within, phase, endpoint.authority, asked)
         except Exception as error:
             if self._closed:  # whatever the HTTP client says of it
                 raise ProviderClosed(_CLOSED_MEANWHILE) from error

@@ -41,7 +41,7 @@ async def embed(
     try:
         with service.gate.place() as turn, service.cold.start() as cold:
             if turn is not None:
-                await in_time(turn, request.timeout, "total", service.label)
+                await in_time(request.timeout, "total", service.label, turn)
                 account.waited(clock() - began)
             limit = _limit(service, request, clock, began)
             info = await service.found(request.model, limit, cold)

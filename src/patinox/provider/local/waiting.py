@@ -76,8 +76,10 @@ class BodyTimer:
             self._timer = self._loop.call_at(self._due, self._look)
 
 
-async def in_time(work: Awaitable[T], seconds: float | None, phase: str, place: str) -> T:
+async def in_time(seconds: float | None, phase: str, place: str, work: Awaitable[T]) -> T:
     """Wait `seconds` for `work` at a `place`, which is what messages call it; `None` is for ever.
+
+    The work comes last: a limit that has passed already raises before there is any to await.
 
     Raises:
         ServiceTimeout: it took longer; its `phase` names the limit.
