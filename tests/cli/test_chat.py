@@ -350,6 +350,7 @@ def test_a_terminal_shows_reasoning_dimmed_and_what_is_waited_for(
     assert "\r" not in plain.err
 
 
+@pytest.mark.slow
 def test_a_wait_names_what_is_loaded_and_counts_the_seconds(
     run_on_terminal: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_model_is_loaded_and_its_context_told(run: Run, ollama: OllamaEmulator
     assert (body["options"], body["keep_alive"]) == ({"num_ctx": 8192}, 5400)
 
 
+@pytest.mark.slow
 def test_on_a_terminal_a_load_says_how_far_it_is(
     run_on_terminal: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

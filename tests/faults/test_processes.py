@@ -66,6 +66,7 @@ def config(ports: list[int], deadlines: Deadlines) -> LocalProviderConfig:
     )
 
 
+@pytest.mark.slow
 async def test_a_server_that_stands_still_fails_by_the_limit_and_is_back_when_it_goes_on() -> None:
     with served(pause=0.02) as (process, ports):
         limits = Deadlines(first_token=0.5, idle=0.5)

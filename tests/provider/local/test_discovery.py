@@ -115,6 +115,7 @@ async def test_all_addresses_are_looked_at_at_once(config_for: ConfigFor) -> Non
         assert len(discovery.services) == 6
 
 
+@pytest.mark.slow
 async def test_addresses_that_swallow_packets_cost_no_more_than_the_limit(
     swallower: str, raw_server: Serve, config_for: ConfigFor
 ) -> None:

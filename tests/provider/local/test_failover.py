@@ -458,6 +458,7 @@ def _in_a_loop_of_its_own(provider: OllamaProvider) -> list[str]:
 # Back again.
 
 
+@pytest.mark.slow
 async def test_a_server_in_use_is_asked_again_within_three_seconds_of_its_return(
     config_for: ConfigFor,
 ) -> None:
