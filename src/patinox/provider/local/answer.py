@@ -80,7 +80,7 @@ class Answer:
             (deadlines.idle, "idle"), (deadlines.first_token, "first_token")
         )
         self._expecting = False
-        self._pieces = Assembler()
+        self._pieces: Assembler | None = None
         self._batches: list[list[StreamEvent]] = []
         self._unjoined = 0
         self._begun = self._remote = False
@@ -264,11 +264,12 @@ class Answer:
             self.error = self.error or ResponseTooLarge(msg)
 
     def _joined(self) -> Assembler:
+        pieces = self._pieces = self._pieces or Assembler()
         for batch in self._batches:
-            self._pieces.extend(batch)
+            pieces.extend(batch)
         self._batches.clear()
         self._unjoined = 0
-        return self._pieces
+        return pieces
 
     def _timings(self, event: ResponseFinished) -> Timings:
         """Add what was measured here to what the server says."""

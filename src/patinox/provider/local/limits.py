@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from typing import Self
 
 from patinox.provider.errors import RateLimited
 from patinox.provider.local.config import MAX_WAITING
@@ -72,14 +72,17 @@ class Gate:
         line = self._line
         return Occupancy(in_flight=len(line.inside), waiting=len(line.waiting), limit=line.size)
 
-    @contextlib.contextmanager
-    def place(self) -> Generator[asyncio.Future[None] | None]:
-        """Hold a place as long as the context lasts; it gives what to wait for before, if anything.
+    def place(self) -> Place:
+        """Hold a place as long as a context lasts; it gives what to wait for before, if anything.
 
-        Raises:
+        Entering it raises:
             RateLimited: as many wait already as may.
             ProviderError: it was first used in another event loop.
         """
+        return Place(self)
+
+    def enter(self) -> tuple[int, asyncio.Future[None] | None]:
+        """Take a number, and what its owner waits for, if anything; raises as `place`."""
         loop = self._home.check()
         number = self._line.enter()
         if number is None:
@@ -88,20 +91,40 @@ class Gate:
                 f"{limit} requests are running, the limit, and {longest} wait already.",
                 hint="Ask again later, or raise `max_in_flight` of the service.",
             )
-        turn = None
-        if number not in self._line.inside:
-            turn = self._calls[number] = loop.create_future()
-        try:
-            yield turn
-        finally:
-            # A place that was given to one who is leaving in this moment is passed on as well.
-            self._calls.pop(number, None)
-            self._call(self._line.leave(number))
+        if number in self._line.inside:
+            return number, None
+        turn = self._calls[number] = loop.create_future()
+        return number, turn
+
+    def leave(self, number: int) -> None:
+        """Give a number back."""
+        # A place that was given to one who is leaving in this moment is passed on as well.
+        self._calls.pop(number, None)
+        self._call(self._line.leave(number))
 
     def _call(self, number: int | None) -> None:
         called = None if number is None else self._calls.get(number)
         if called is not None and not called.done():
             called.set_result(None)
+
+
+class Place:
+    """A place in a gate, for as long as the context lasts."""
+
+    __slots__ = ("_gate", "_number")
+
+    def __init__(self, gate: Gate) -> None:
+        """Keep which gate it is."""
+        self._gate = gate
+
+    def __enter__(self) -> asyncio.Future[None] | None:
+        """Take it; wait for what is returned."""
+        self._number, turn = self._gate.enter()
+        return turn
+
+    def __exit__(self, *_: object) -> None:
+        """Give it up."""
+        self._gate.leave(self._number)
 
 
 class ColdStarts:
@@ -114,23 +137,28 @@ class ColdStarts:
         """Start with nothing being loaded."""
         self.loading: dict[str, asyncio.Future[bool]] = {}
 
-    @contextlib.contextmanager
-    def start(self) -> Generator[ColdStart]:
-        """Give what a request needs for this, and end its load with it."""
-        cold = ColdStart(self)
-        try:
-            yield cold
-        finally:
-            cold.ends(loaded=False)
+    def start(self) -> ColdStart:
+        """Give what a request needs for this."""
+        return ColdStart(self)
 
 
 class ColdStart:
-    """One request's part in loading a model."""
+    """One request's part in loading a model; leaving it as a context manager ends the load."""
+
+    __slots__ = ("_loading", "_model")
 
     def __init__(self, starts: ColdStarts) -> None:
         """Keep what the others do."""
         self._loading = starts.loading
         self._model: str | None = None
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let another have its turn, unless the model is loaded."""
+        self.ends(loaded=False)
 
     async def turn(self, model: str) -> bool:
         """Wait while another loads the model; return whether it did, else the caller does now."""
@@ -155,25 +183,42 @@ class RetryBudget:
         """Allow as many repeated attempts at once as that share of the requests, or as `floor`."""
         self._share = share
         self._floor = floor
-        self._requests = 0
-        self._repeated = 0
+        self.requests = 0
+        self.repeated = 0
 
-    @contextlib.contextmanager
-    def request(self) -> Generator[Callable[[], bool]]:
-        """Count a request as long as the context lasts; what it gives asks for one more attempt."""
-        taken = 0
+    def request(self) -> Repeats:
+        """Count a request as long as a context lasts; what it gives asks for one more attempt."""
+        return Repeats(self)
 
-        def may_repeat() -> bool:
-            nonlocal taken
-            if self._repeated >= max(self._floor, int(self._share * self._requests)):
-                return False
-            self._repeated += 1
-            taken += 1
-            return True
+    def take(self) -> bool:
+        """Take one more attempt, if there is one."""
+        if self.repeated >= max(self._floor, int(self._share * self.requests)):
+            return False
+        self.repeated += 1
+        return True
 
-        self._requests += 1
-        try:
-            yield may_repeat
-        finally:
-            self._requests -= 1
-            self._repeated -= taken
+
+class Repeats:
+    """One request, for as long as the context lasts, and what it took of the budget."""
+
+    __slots__ = ("_budget", "_taken")
+
+    def __init__(self, budget: RetryBudget) -> None:
+        """Keep of which budget."""
+        self._budget = budget
+        self._taken = 0
+
+    def __enter__(self) -> Callable[[], bool]:
+        """Count the request; what is returned asks for one more attempt."""
+        self._budget.requests += 1
+        return self._may_repeat
+
+    def __exit__(self, *_: object) -> None:
+        """Give all of it back."""
+        self._budget.requests -= 1
+        self._budget.repeated -= self._taken
+
+    def _may_repeat(self) -> bool:
+        taken = self._budget.take()
+        self._taken += taken
+        return taken

@@ -252,9 +252,10 @@ class ServiceProvider(LifecycleMixin):
                 answer.found(info)
                 prepared = await prepare(self, request, info, streaming=streaming)
                 answer.expect(prepared)
-                async with contextlib.aclosing(self._loading(info, answer)) as loading:
-                    async for progress in loading:
-                        yield [progress]
+                if info.loaded is False and not info.remote:
+                    async with contextlib.aclosing(self._loading(info, answer)) as loading:
+                        async for progress in loading:
+                            yield [progress]
                 within, phase = answer.limit()
                 async with self.target(info, within=within, phase=phase) as target:
                     with await self._asked(prepared.http, target, answer) as reply:
@@ -273,9 +274,7 @@ class ServiceProvider(LifecycleMixin):
         except ProviderError as error:
             self.make_discreet(error, said_in(request))
             failure = answer.failed(error)
-            if failure is error:
-                raise
-            raise failure from error
+            raise failure from failure.__cause__
 
     def _wrong(self, error: ProviderError) -> ProviderError:
         """Return what was wrong with an answer; a list that called a cloud model local is old."""
@@ -285,10 +284,6 @@ class ServiceProvider(LifecycleMixin):
 
     async def _loading(self, info: ModelInfo, answer: Answer) -> AsyncGenerator[LoadProgress]:
         """Tell of a model that is not in memory that it is loaded, and how far that is."""
-        if info.loaded is not False or info.remote:
-            return
-        if info.loaded is not False:
-            return
         yield _progress(info, None, answer)
         loaded = 0.0
         async with contextlib.aclosing(self.warmed(info)) as steps:

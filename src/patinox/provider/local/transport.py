@@ -228,13 +228,13 @@ class Transport:
         """
         session = self._open(keep=keep)
         try:
-            with _explained(endpoint):
-                asked = self._request(session, endpoint, request, connect, api_key)
-                response = await in_time(within, phase, endpoint.authority, asked)
+            asked = self._request(session, endpoint, request, connect, api_key)
+            response = await in_time(within, phase, endpoint.authority, asked)
         except Exception as error:
             if self._closed:  # whatever the HTTP client says of it
                 raise ProviderClosed(_CLOSED_MEANWHILE) from error
-            raise
+            with _explained(endpoint):
+                raise
         if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
             msg = f"{endpoint.authority} sent a compressed reply that was not asked for."

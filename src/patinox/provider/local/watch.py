@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 import msgspec
 from msgspec.structs import replace
@@ -56,26 +58,42 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running:
-    """A request that a service works on.
+    """A request that a service works on; how it is left as a context manager says how it ended."""
 
-    Attributes:
-        ticket: what it was begun with.
-        whole: its answer is whole.
-    """
+    __slots__ = ("_ticket", "_watch", "_whole")
 
     def __init__(self, watch: Watch, ticket: health.Ticket) -> None:
-        """Keep who watches it."""
-        self.ticket = ticket
-        self.whole = False
+        """Keep who watches it, and what it was begun with."""
+        self._ticket = ticket
+        self._whole = False
         self._watch = watch
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Note how it ended."""
+        if isinstance(error, ProviderError):
+            self._watch.ended(self._ticket, error)
+        elif error is None or self._whole:
+            # Its caller may have left: what had come whole was answered all the same.
+            self._watch.ended(self._ticket, None)
+        else:
+            self._watch.left(self._ticket)
 
     def answers(self) -> None:
         """Note that output has come."""
-        self.ticket = self._watch.answering(self.ticket)
+        self._ticket = self._watch.answering(self._ticket)
 
     def ends(self) -> None:
         """Note that the answer is whole."""
-        self.whole = True
+        self._whole = True
 
 
 Prove = Callable[[Known], Awaitable[None]]
@@ -268,26 +286,9 @@ class Watch:
         """Whether requests may be sent to the service, rather than only if nobody else is left."""
         return health.admits(info, self._clock())
 
-    @contextlib.contextmanager
-    def request(self, name: str, *, limit: float) -> Generator[Running]:
-        """Note a request as long as the context lasts, and by how that is left, how it ended.
-
-        It has `limit` seconds to its first output.
-        """
-        running = Running(self, self.begin(name, limit=limit))
-        try:
-            yield running
-        except ProviderError as error:
-            self.ended(running.ticket, error)
-            raise
-        except BaseException:
-            # Its caller left, or was cancelled: what had come whole was answered all the same.
-            if running.whole:
-                self.ended(running.ticket, None)
-            else:
-                self.left(running.ticket)
-            raise
-        self.ended(running.ticket, None)
+    def request(self, name: str, *, limit: float) -> Running:
+        """Note a request as long as a context lasts; it has `limit` seconds to its first output."""
+        return Running(self, self.begin(name, limit=limit))
 
     def begin(self, name: str, *, limit: float) -> health.Ticket:
         """Note a request that has `limit` seconds to its first output."""
