@@ -61,6 +61,7 @@ CANDIDATES = tuple(
         ("**Patinox**, blocking", "patinox_blocking", "patinox", (OLLAMA, OPENAI)),
         ("of Patinox: the transport alone", "patinox_transport", "patinox", (OLLAMA,)),
         ("of Patinox: all but the network", "patinox_without_network", "patinox", (OLLAMA,)),
+        ("of Patinox: these two in turn", "patinox_in_turn", "patinox", (OLLAMA,)),
     )
     for style in styles
 )
@@ -106,6 +107,7 @@ _CHATS = {
     "aiohttp_document": ("chat_20", "chat_200", "chat_64", "chat_paced"),
     "patinox_transport": ("chat_20", "chat_200"),
     "patinox_without_network": ("chat_20", "chat_200"),
+    "patinox_in_turn": ("chat_20", "chat_200"),
 }
 # Ollama's own language has no base64, litellm asks for text, any-llm-sdk never does.
 _VECTORS = {"embed_base64": "litellm_async/openai", "embed_float": "any_llm_async/openai"}

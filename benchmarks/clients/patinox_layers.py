@@ -12,6 +12,8 @@ from patinox.provider.local.transport import Transport
 from patinox.provider.local.wire.http import HTTPRequest
 
 PATH = "/api/chat"
+# As it is; `WithoutNetwork` puts another in its place.
+STREAM: Callable[..., Any] = Transport.stream
 
 
 class TransportAlone:
@@ -32,7 +34,7 @@ class TransportAlone:
         body = msgspec.json.encode({"model": model, "messages": SAID, "stream": True})
         request = HTTPRequest(method="POST", path=PATH, body=body)
         limits: dict[str, Any] = {"within": 60.0, "connect": 1.0, "keep": True}
-        with await self.transport.stream(self.endpoint, request, **limits) as reply:
+        with await STREAM(self.transport, self.endpoint, request, **limits) as reply:
             while await reply.read(within=60.0, phase="idle"):
                 pass
 
@@ -67,16 +69,15 @@ class WithoutNetwork(Whole):
         """Find the services, and keep the answers that come in from now on."""
         await super().start()
         kept: dict[bytes, list[bytes]] = {}
-        real: Callable[..., Any] = Transport.stream
 
         async def stream(
             transport: Transport, endpoint: object, request: HTTPRequest, **limits: Any
         ) -> Any:
             if request.path != PATH:
-                return await real(transport, endpoint, request, **limits)
+                return await STREAM(transport, endpoint, request, **limits)
             assert request.body
             if request.body not in kept:
-                with await real(transport, endpoint, request, **limits) as reply:
+                with await STREAM(transport, endpoint, request, **limits) as reply:
                     reads: list[bytes] = []
                     while data := await reply.read(within=60.0, phase="idle"):
                         reads.append(data)
@@ -84,3 +85,22 @@ class WithoutNetwork(Whole):
             return Canned(kept[request.body])
 
         Transport.stream = stream  # type: ignore[method-assign]
+
+
+class InTurn:
+    """Does a call of the transport alone, then one of the rest, so that each finds cold caches."""
+
+    decodes = False
+
+    def __init__(self, style: str, *ports: int) -> None:
+        self.parts = TransportAlone(style, *ports), WithoutNetwork(style, *ports)
+
+    async def start(self) -> None:
+        """Start both."""
+        for part in self.parts:
+            await part.start()
+
+    async def chat(self, model: str) -> None:
+        """Ask both."""
+        for part in self.parts:
+            await part.chat(model)
