@@ -115,7 +115,7 @@ def targets(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         value = cost["patinox"] / cost[peer]
         row = ("Import", f"`{peer}`", "CPU time", f"{limit:.3g}", f"{value:.2f}")
         yield (*row, reached(value <= limit))
-    memory = found["memory"]
+    memory = {key: median(taken) for key, taken in found["memory"].items()}
     value = memory["patinox_async/ollama"] / memory["ollama_async/ollama"]
     row = ("Memory after the first call", "`ollama`", "resident", "1", f"{value:.2f}")
     yield (*row, reached(value < 1))
@@ -181,7 +181,7 @@ def paced(found: dict[str, Any]) -> str:
 def starts(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Import, memory and weight of each package."""
     for name, cost in found["import"].items():
-        taken = [kb for key, kb in found["memory"].items() if _module(key) == name]
+        taken = [median(kb) for key, kb in found["memory"].items() if _module(key) == name]
         packages, size = found["weight"][name]
         yield (
             f"**{name}**" if name == "patinox" else PACKAGES.get(name, name),
@@ -201,7 +201,7 @@ def _module(key: str) -> str:
 
 def watch(found: dict[str, Any]) -> str:
     """What finding and watching services costs."""
-    spent, first = found["watch"], min(found["discovery"].values())
+    spent, first = found["watch"], median(found["discovery"])
     return (
         f"Finding three services took Patinox {first * 1e3:.0f} ms, the HTTP client's import"
         f" included; watching {spent['services']}, each probed every {spent['interval']:g} s, takes"

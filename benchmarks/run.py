@@ -2,7 +2,8 @@
 
 Every client is a process of its own in an environment of its own, all of them alive at once on one
 core; the stub server is on another. Blocks of work go round in random order, many rounds, so that
-whatever else the machine does falls on all alike. Ratios are taken within a round.
+whatever else the machine does falls on all alike. Ratios are taken within a round. All processes
+are started anew several times: how one happens to lie in memory makes it faster or slower for life.
 """
 
 import argparse
@@ -23,6 +24,9 @@ from typing import Any
 import peers
 import report
 from plan import CANDIDATES, WORKS, Candidate, Work, does, model_name
+
+# Seconds of each round, by client and measure.
+Times = dict[str, dict[str, list[float]]]
 
 HERE = Path(__file__).parent
 BUILD = HERE / ".build"
@@ -139,13 +143,12 @@ class Worker:
         self.process.wait()
 
 
-def rounds(workers: list[Worker], work: Work, count: int) -> dict[str, dict[str, list[float]]]:
-    """Go round: seconds of each call, or piece, by client and round."""
+def rounds(workers: list[Worker], work: Work, count: int, found: Times) -> None:
+    """Go round, and add to `found` the seconds of each call, or piece."""
     doing = [worker for worker in workers if does(worker.candidate, work)]
     calls = {worker.candidate.key: _calls(worker, work) for worker in doing}
-    found: dict[str, dict[str, list[float]]] = {
-        key: {"wall": [], "cpu": [], "delay": []} for key in calls
-    }
+    for key in calls:
+        found.setdefault(key, {"wall": [], "cpu": [], "delay": []})
     for _ in range(count):
         random.shuffle(doing)
         for worker in doing:
@@ -155,7 +158,6 @@ def rounds(workers: list[Worker], work: Work, count: int) -> dict[str, dict[str,
                 found[key][measure].append(taken[measure] / calls[key] / work.units)
             if taken["delays"]:
                 found[key]["delay"].append(median(taken["delays"]) / 1e9)
-    return found
 
 
 def _calls(worker: Worker, work: Work) -> int:
@@ -167,9 +169,9 @@ def _calls(worker: Worker, work: Work) -> int:
     return max(1, min(100, round(SECONDS / quickest)))
 
 
-def imports(core: int, count: int) -> dict[str, dict[str, list[float]]]:
+def imports(core: int, count: int) -> Times:
     """Seconds that the import takes in fresh interpreters, in turn."""
-    found: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in IMPORTS}
+    found: Times = {name: {"wall": [], "cpu": []} for name in IMPORTS}
     for number in range(count + 1):
         for name, statement in IMPORTS.items():
             with pinned(core):
@@ -221,31 +223,35 @@ def measure(*, quick: bool) -> dict[str, Any]:
         "machine": machine(),
         "versions": {name: peers.versions(name) for name in IMPORTS},
         "stub": stub.rates(client, 0.3 if quick else 1.0),
-        "works": {},
+        "works": {work.key: {} for work in WORKS},
+        "memory": {},
+        "discovery": [],
     }
     watch = watching(stub.ports, server, 12 if quick else 60)
     found["import"] = imports(client, 3 if quick else 9)
     found["weight"] = {name: peers.weight(name) for name in IMPORTS}
     found["watch"] = json.loads(watch.communicate()[0])
     found["parts"] = profiled(stub.ports[:3], client, 300 if quick else 3000)
-    workers = []
-    for candidate in CANDIDATES:
-        workers.append(Worker(candidate, stub.ports, client))
-        print(f"started {candidate.key}", file=sys.stderr)
-    found["memory"] = {worker.candidate.key: worker.first["memory"] for worker in workers}
-    found["discovery"] = {
-        worker.candidate.key: worker.first["start"]
-        for worker in workers
-        if worker.candidate.module == "patinox_async"
-    }
+    for number in range(1 if quick else 3):
+        print(f"processes, set {number + 1}", file=sys.stderr)
+        with_processes(stub.ports, client, found, fast=3 if quick else 5)
+    return found
+
+
+def with_processes(ports: list[int], core: int, found: dict[str, Any], *, fast: int) -> None:
+    """Start every client, go round `fast` times, once where pieces are paced, and end them."""
+    workers = [Worker(candidate, ports, core) for candidate in CANDIDATES]
+    for worker in workers:
+        key = worker.candidate.key
+        found["memory"].setdefault(key, []).append(worker.first["memory"])
+        if worker.candidate.module == "patinox_async":
+            found["discovery"].append(worker.first["start"])
     for work in WORKS:
         started = time.monotonic()
-        fast, paced = (3, 1) if quick else (15, 3)
-        found["works"][work.key] = rounds(workers, work, paced if work.paced else fast)
+        rounds(workers, work, 1 if work.paced else fast, found["works"][work.key])
         print(f"{time.monotonic() - started:4.0f} s  {work.title}", file=sys.stderr)
     for worker in workers:
         worker.end()
-    return found
 
 
 def machine() -> dict[str, str]:
