@@ -58,7 +58,7 @@ docs: $(READY) ## write the generated parts of docs/ anew
 	$(BIN)/python scripts/services_docs
 	$(BIN)/python scripts/telemetry_docs
 
-bench: $(READY) ## Patinox beside its peers, into docs/performance.md (20 minutes; QUICK=1: a look)
+bench: $(READY) ## Patinox beside its peers, into docs/performance.md (ten minutes; QUICK=1: a look)
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
 
 lock: ## write requirements/dev.txt anew
