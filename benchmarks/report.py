@@ -248,4 +248,4 @@ def draw(found: dict[str, Any]) -> None:
         axis.set_xlabel(unit + " (log)")
         axis.spines[["top", "right"]].set_visible(False)
     figure_.tight_layout()
-    figure_.savefig(PICTURE, metadata={"Date": None})
+    figure_.savefig(PICTURE, metadata={"Date": None}, bbox_inches="tight")
