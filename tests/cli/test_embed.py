@@ -28,7 +28,7 @@ def test_each_text_becomes_a_line_of_numbers(run: Run) -> None:
 @pytest.mark.usefixtures("ollama")
 def test_each_line_of_standard_input_is_a_text(run: Run) -> None:
     result = run(
-        "embed", "--model", "nomic-embed-text:latest", "--json", stdin="one\n\ntwo words\n"
+        "embed", "--model", "nomic-embed-text:latest", "--json", stdin="one\ntwo words\n\n"
     )
     assert result.json["dimensions"] == 8
     assert [len(row) for row in result.json["embeddings"]] == [8, 8]
@@ -37,6 +37,15 @@ def test_each_line_of_standard_input_is_a_text(run: Run) -> None:
     assert result.json["service"] == "ollama"
     assert result.json["normalized"] is True
     assert result.json["usage"]["prompt_tokens"] == 3
+
+
+def test_an_empty_line_between_others_is_refused_for_vectors_belong_to_lines(
+    run: Run, ollama: OllamaEmulator
+) -> None:
+    result = run("embed", stdin="one\n \ntwo\n")
+    assert result.code == 2
+    assert "Line 2 of standard input is empty" in result.err
+    assert not [seen for seen in ollama.requests if seen.path == "/api/embed"]
 
 
 @pytest.mark.usefixtures("ollama")

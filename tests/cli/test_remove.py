@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from patinox.testing import LMStudioEmulator, LMStudioModel, OllamaEmulator
+from patinox.testing import LMStudioEmulator, LMStudioModel, OllamaEmulator, OllamaModel
 
 Run: TypeAlias = Callable[..., Any]  # what `conftest.py` makes: arguments to a `Result`
 
@@ -67,6 +67,22 @@ def test_where_several_have_it_one_must_be_named(
     assert (other.code, "My Models" in other.err) == (1, True)
     assert one.code == 0
     assert deleted(ollama) == ["qwen3:4b"]
+
+
+def test_a_name_that_another_service_writes_otherwise_is_not_deleted_either(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        OllamaEmulator(models=[OllamaModel(name="shared")]).run_in_thread() as ollama,
+        LMStudioEmulator([LMStudioModel(key="shared")]).run_in_thread() as studio,
+    ):
+        monkeypatch.setenv("OLLAMA_ENDPOINT", ollama.url)
+        monkeypatch.setenv("LMSTUDIO_ENDPOINT", studio.url)
+        result = run("rm", "shared", "--yes")
+        assert result.code == 2
+        assert "Several services have 'shared'" in result.err
+        assert "ollama::shared:latest" in result.err
+        assert deleted(ollama) == []
 
 
 @pytest.mark.parametrize("words", [["ollama::qwen3:4b"], ["-s", "ollama", "qwen3:4b"]])

@@ -30,12 +30,17 @@ def read_texts(words: Sequence[str], out: Output) -> list[str]:
     """Take the texts from the command line, or one from each line of standard input.
 
     Raises:
-        InvalidRequest: there is none.
+        InvalidRequest: there is none, or a line between others is empty.
     """
     if words:
         return list(words)
-    piped = read_piped(sys.stdin, out, wait=True)
-    texts = [line for line in (piped or "").splitlines() if line.strip()]
+    texts = (read_piped(sys.stdin, out, wait=True) or "").splitlines()
+    while texts and not texts[-1].strip():
+        texts.pop()
+    for number, line in enumerate(texts, 1):
+        if not line.strip():
+            msg = f"Line {number} of standard input is empty, which has no vector."
+            raise InvalidRequest(msg, hint="Take it out: each vector belongs to a line.")
     if not texts:
         raise InvalidRequest(
             "There is no text.", hint='Write one: patinox embed "Hello", or pipe lines in.'

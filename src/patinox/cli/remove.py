@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack
 from patinox.cli.interrupt import run_stoppable
 from patinox.cli.output import DONE, FAILED, Output, exit_code
 from patinox.cli.render import INDENT, join, printable, size
-from patinox.cli.session import Chosen, Setup, chosen_models, find_model, open_local, place_of
+from patinox.cli.session import Chosen, Setup, find_model, open_local, place_of
 from patinox.provider.errors import InvalidRequest, ProviderError
 from patinox.provider.lifecycle import Operation
 from patinox.provider.local.coordinator import LocalProvider
+from patinox.provider.local.lookup import ModelLookup
 
 
 def rm(setup: Setup, out: Output, name: str, *, yes: bool) -> int:
@@ -37,12 +38,11 @@ def rm(setup: Setup, out: Output, name: str, *, yes: bool) -> int:
 async def _to_delete(local: LocalProvider, setup: Setup, name: str) -> Chosen:
     """Find the model; raises where it could not be deleted, or where another could be meant."""
     chosen = await find_model(local, name, setup)
-    there = await chosen_models(local, setup._replace(service=chosen.wanted.provider_hint))
-    homes = [info for info in there if info.id == chosen.info.id]
+    homes = await ModelLookup(local.discovery).homes(chosen.wanted)
     if len(homes) > 1:
         names = ", ".join(str(info.model_id) for info in homes)
         raise InvalidRequest(
-            f"Several services have {chosen.info.id!r}: {names}.",
+            f"Several services have {name!r}: {names}.",
             hint="Name the one that is meant.",
         )
     refusal = await local.discovery.provider(chosen.info.service).refused(Operation.DELETE)

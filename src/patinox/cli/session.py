@@ -120,7 +120,11 @@ async def the_service(local: LocalProvider, name: str) -> ServiceInfo:
     if info is None:
         await local.discovery.call_in(ServiceType.EMBEDDED)
         there = [each.id for each in local.services]
-        raise ServiceNotFound(f"There is no service {name!r} here.", hint=_nearest(name, there))
+        spec = services().get(name)
+        hint = f"Start it: `{spec.start_hint}`; more: patinox doctor" if spec else None
+        raise ServiceNotFound(
+            f"There is no service {name!r} here.", hint=hint or _nearest(name, there)
+        )
     return info
 
 
@@ -174,9 +178,10 @@ async def find_model(local: LocalProvider, name: str, setup: Setup) -> Chosen:
         await local.discovery.call_in(ServiceType.EMBEDDED)
         info = await local.find_model(wanted)
     if info is None:
-        raise model_not_found(
-            wanted, await chosen_models(local, setup), where=hint or "any service"
-        )
+        models = await chosen_models(local, setup)
+        error = model_not_found(wanted, models, where=hint or "any service")
+        error.retryable = False  # everybody was asked
+        raise error
     return Chosen(info, wanted)
 
 

@@ -17,6 +17,7 @@ from patinox.provider.errors import (
     ContextLengthExceeded,
     InvalidRequest,
     ModelMismatch,
+    ProviderClosed,
     ProviderError,
     RateLimited,
 )
@@ -426,6 +427,18 @@ async def test_a_provider_that_is_not_entered_says_how() -> None:
     assert repr(local) == "<LocalProvider: not entered>"
     with pytest.raises(RuntimeError, match="async with LocalProvider"):
         await local.list_models()
+
+
+async def test_a_provider_that_was_left_is_closed_until_it_is_entered_again(
+    config_for: ConfigFor,
+) -> None:
+    local = LocalProvider(config_for())
+    for _ in range(2):
+        async with local:
+            assert local.services == ()
+        for ask in (local.complete(CHAT), local.list_models()):
+            with pytest.raises(ProviderClosed, match=r"is closed\. Enter it again\."):
+                await ask
 
 
 async def test_without_settings_the_environment_is_read_when_it_is_entered(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -207,6 +208,22 @@ async def test_where_several_have_it_one_must_be_named_before_anything_is_lost(
         with pytest.raises(CapabilityNotSupported, match="deletes no model"):
             await local.delete("chat:1b")
     assert changes(ollama) == ["/api/delete"]
+
+
+@pytest.mark.parametrize("spoilt", ["slow", "makes vectors"])
+async def test_another_home_is_found_where_it_is_slow_or_would_not_be_asked(
+    config_for: ConfigFor, spoilt: str
+) -> None:
+    kind: Literal["embedding", "llm"] = "embedding" if spoilt == "makes vectors" else "llm"
+    async with (
+        OllamaEmulator(models=[CHAT]) as ollama,
+        LMStudioEmulator([LMStudioModel(key="chat:1b", kind=kind)]) as studio,
+        LocalProvider(config_for(ollama, studio)) as local,
+    ):
+        studio.latency = 0.7 if spoilt == "slow" else 0.0
+        with pytest.raises(InvalidRequest, match="lmstudio::chat:1b"):
+            await local.delete("chat:1b")
+    assert changes(ollama) == []
 
 
 async def test_of_two_of_a_kind_the_one_with_the_id_is_meant(config_for: ConfigFor) -> None:

@@ -362,7 +362,7 @@ def test_a_provider_that_is_not_entered_or_left_says_how(config_for: ConfigFor) 
         local.complete(CHAT)
     with local:
         pass
-    with pytest.raises(RuntimeError, match="with SyncLocalProvider"):
+    with pytest.raises(ProviderClosed, match=r"is closed\. Make another and enter it\."):
         local.list_models()
 
 

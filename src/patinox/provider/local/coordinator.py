@@ -21,7 +21,7 @@ from patinox.provider.config import (
     merge_request,
     resolve,
 )
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local.accounts import Call
 from patinox.provider.local.config import LocalProviderConfig, check_local_config
 from patinox.provider.local.discovery import ServiceDiscovery
@@ -91,6 +91,7 @@ class LocalProvider(LifecycleFace):
         self._clock = clock
         self._observers = Observers(observers)
         self._discovery: ServiceDiscovery | None = None
+        self._left = False
         self._defaults = ModelDefaults()
 
     def __repr__(self) -> str:
@@ -136,6 +137,7 @@ class LocalProvider(LifecycleFace):
         """Stop watching and close every connection; to leave twice does no harm."""
         discovery, self._discovery = self._discovery, None
         if discovery is not None:
+            self._left = True
             await discovery.aclose()
 
     def with_defaults(self, defaults: ModelDefaults) -> Self:
@@ -176,11 +178,14 @@ class LocalProvider(LifecycleFace):
 
         Raises:
             RuntimeError: the provider was not entered.
+            ProviderClosed: it was left.
         """
-        if self._discovery is None:
-            msg = "Write `async with LocalProvider() as local:` and use it inside."
-            raise RuntimeError(msg)
-        return self._discovery
+        if self._discovery is not None:
+            return self._discovery
+        if self._left:
+            raise ProviderClosed("This provider is closed.", hint="Enter it again.")
+        msg = "Write `async with LocalProvider() as local:` and use it inside."
+        raise RuntimeError(msg)
 
     @property
     def _lookup(self) -> ModelLookup:

@@ -232,7 +232,7 @@ class ServiceChanged(Event, frozen=True, kw_only=True):
         server: which.
         before: the state it had; `UNKNOWN` for one that was found.
         after: the state it has; `UNKNOWN` for one that is watched no more.
-        opened: it was put aside: requests go there only if nobody else is left, until it recovers.
+        opened: it was put aside: requests go there only if every other is so too, until it is well.
     """
 
     server: Server

@@ -167,13 +167,13 @@ class LifecycleFace(ABC):
         return able or homes or [await self._home(wanted)]
 
     async def _only_home(self, model: ModelId | str) -> tuple[ServiceProvider, ModelId]:
-        lookup = ModelLookup(self.discovery)
-        choice, *others = await lookup.route(ModelId.parse(model))
-        if others:
-            names = ", ".join(str(each.model) for each in (choice, *others))
+        home, wanted = await self._home(model)
+        homes = await ModelLookup(self.discovery).homes(ModelId.parse(model))
+        if len(homes) > 1:
+            names = ", ".join(str(info.model_id) for info in homes)
             msg = f"Several services have {str(model)!r}: {names}."
             raise InvalidRequest(msg, hint="Name the one that is meant.")
-        return self.discovery.provider(choice.service), choice.model
+        return home, wanted
 
 
 async def _running(known: Known) -> list[RunningModel] | ProviderError:

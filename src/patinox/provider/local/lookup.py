@@ -186,6 +186,17 @@ class ModelLookup:
         lists = await asyncio.gather(*(ask(known) for known in asked))
         return {known.info.id: found for known, found in zip(asked, lists, strict=True)}
 
+    async def homes(self, wanted: ModelId) -> list[ModelInfo]:
+        """Find the model on every service that lists it, on the slow ones too; sorted."""
+        lists = await self.lists()
+        there = list[ModelInfo]()
+        for known in self._discovery.meant(wanted.provider_hint):
+            models = lists.get(known.info.id)
+            info = known.provider.among(models, wanted) if isinstance(models, list) else None
+            if info is not None:
+                there.append(info)
+        return sorted(there, key=lambda info: info.service)
+
     async def _not_found(self, wanted: ModelId) -> ProviderError:
         known = self._discovery.services
         lists = await self.lists()

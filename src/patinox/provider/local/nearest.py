@@ -58,6 +58,8 @@ def model_not_found(
     nearest = nearest_names(model.name, models)
     if nearest:
         hint = f"Did you mean {' or '.join(map(_in_a_line, nearest))}? All: patinox models"
+    elif models and all(info.demo for info in models):
+        hint = "No model server answers, only the demo model is here: patinox doctor"
     else:
         hint = "All: patinox models" if models else "There are no models at all."
     msg = f"No model {model.name!r} on {where}."

@@ -20,7 +20,7 @@ from patinox.provider.local.config import LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.events import Observer
 from patinox.provider.local.lmstudio import LMStudioProvider
-from patinox.provider.local.loopthread import LoopThread, forbid_running_loop, loop_thread
+from patinox.provider.local.loopthread import LoopThread, closed, forbid_running_loop, loop_thread
 from patinox.provider.local.ollama import OllamaProvider
 from patinox.provider.local.types import Occupancy, ServiceInfo
 from patinox.provider.toolloop import ToolLoopOptions, ToolLoopResult, Tools
@@ -165,6 +165,7 @@ class SyncLocalProvider:
         """Make it without any I/O; see `LocalProvider`. Observers are called in its thread."""
         self._provider = LocalProvider(config, observers=observers)
         self._thread: LoopThread | None = None
+        self._left = False
 
     def __repr__(self) -> str:
         """Tell how many services there are and how they are."""
@@ -204,6 +205,7 @@ class SyncLocalProvider:
                 raise
             finally:
                 self._thread = None
+                self._left = True
 
     def _leave(self, thread: LoopThread) -> None:
         """Close what was entered, wholly or in part; to do it twice does no harm."""
@@ -225,10 +227,12 @@ class SyncLocalProvider:
     @property
     def _running(self) -> LoopThread:
         forbid_running_loop()
-        if self._thread is None:
-            msg = "Write `with SyncLocalProvider() as local:` and use it inside."
-            raise RuntimeError(msg)
-        return self._thread
+        if self._thread is not None:
+            return self._thread
+        if self._left:
+            raise closed()
+        msg = "Write `with SyncLocalProvider() as local:` and use it inside."
+        raise RuntimeError(msg)
 
     @property
     def config(self) -> LocalProviderConfig:
