@@ -36,6 +36,8 @@ def obstacle(request: Prompt, broken: StreamInterrupted) -> str | None:
     """Say why nobody can go on with this answer; `None` if somebody may."""
     if not counts_against(broken):
         return "it was no failure of the server that ended it"
+    if not broken.text:
+        return "no text had come"
     if broken.tool_calls:
         return "the model had begun to call a tool"
     if broken.reasoning:

@@ -6,7 +6,6 @@ first output, and once that has gone out no other answer follows.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -29,6 +28,8 @@ from patinox.provider.local.waiting import in_time
 from patinox.provider.requests import attempt_at
 from patinox.provider.stream import LoadProgress, ResponseFinished, ResponseStarted, StreamEvent
 from patinox.provider.types import EmbeddingRequest, EmbeddingResponse
+
+_TOO_MANY = "too many answers are asked for again already"
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
@@ -70,7 +71,7 @@ class Failover:
         discovery: ServiceDiscovery,
         *,
         clock: Clock,
-        sleep: Sleep = asyncio.sleep,
+        sleep: Sleep | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
         """Keep whom to ask.
@@ -78,14 +79,14 @@ class Failover:
         Args:
             discovery: knows the services.
             clock: monotonic seconds.
-            sleep: waits for so many seconds.
+            sleep: waits for so many seconds; usually until the provider is closed at most.
             random: gives numbers from 0 to 1, for the pauses between attempts.
 
         """
         self._discovery = discovery
         self._watch = discovery.watch
         self._clock = clock
-        self._sleep = sleep
+        self._sleep = sleep or self._watch.rest
         self._random = random
 
     async def batches(self, request: Prompt, *, whole: bool) -> AsyncGenerator[list[StreamEvent]]:
@@ -114,7 +115,8 @@ class Failover:
                 else:
                     return
                 if isinstance(broken, StreamInterrupted) and self._continues(request, broken):
-                    rest = self._go_on(shortened(request, pieces), choice, broken, until, call)
+                    request = shortened(request, pieces)
+                    rest = self._go_on(request, choice, broken, until, call, may_repeat)
                     async with contextlib.aclosing(rest):
                         async for batch in rest:
                             yield batch
@@ -166,7 +168,13 @@ class Failover:
         return wanted and broken.delivered
 
     async def _go_on(
-        self, request: Prompt, choice: Choice, broken: StreamInterrupted, until: Until, call: Call
+        self,
+        request: Prompt,
+        choice: Choice,
+        broken: StreamInterrupted,
+        until: Until,
+        call: Call,
+        may_repeat: Callable[[], bool],
     ) -> AsyncGenerator[list[StreamEvent]]:
         """Go on with an answer that broke off; raises `broken`, with all text, where that fails."""
         why, found = obstacle(request, broken), list[Way]()
@@ -177,6 +185,9 @@ class Failover:
             except ServiceTimeout as error:
                 why = error.message
         for way in found:
+            # The rest may have broken off too, and where nobody can go on.
+            if why := obstacle(request, broken) or (None if may_repeat() else _TOO_MANY):
+                break
             try:
                 left = until.left()
                 asked = way.provider.resumed(request, way.choice.model, broken.text)
@@ -190,6 +201,8 @@ class Failover:
                 why = f"{way.choice.service}: {error.message}"
                 if isinstance(error, StreamInterrupted):
                     broken.text += error.text
+                    broken.reasoning += error.reasoning
+                    broken.tool_calls += error.tool_calls
             else:
                 return
         broken.hint = f"It was not gone on with: {why}"
@@ -207,15 +220,19 @@ class Failover:
             attempt = attempt_at(request, choice.model, until.left())
             batches = provider.batches(attempt, streaming=streaming, account=account)
             async with contextlib.aclosing(batches):
-                async for batch in batches:
-                    going = held.take(batch)
-                    if held.committed:
-                        running.answers()
-                    if isinstance(end := batch[-1], ResponseFinished):
-                        running.ends()
-                        self._watch.speeds.note(choice.service, choice.model.name, end.timings)
-                    if going:
-                        yield going
+                try:
+                    async for batch in batches:
+                        going = held.take(batch)
+                        if held.committed:
+                            running.answers()
+                        if isinstance(end := batch[-1], ResponseFinished):
+                            running.ends()
+                            self._watch.speeds.note(choice.service, choice.model.name, end.timings)
+                        if going:
+                            yield going
+                except ProviderError as error:
+                    error.delivered = error.delivered or held.committed
+                    raise
 
     async def _next(
         self, tries: Tries, until: Until, may_repeat: Callable[[], bool]
@@ -239,7 +256,8 @@ class Failover:
         end = self._clock() + within
         while self._clock() < end and until.allows(pause):
             await self._sleep(pause)
-            await self._watch.check(name)
+            left = until.left()
+            await in_time(left, "total", "The search", self._watch.check(name))
             info = self._discovery.get_service_info(name)
             if info is None or info.status is not ServiceStatus.WARMING:
                 return

@@ -9,9 +9,9 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
-from patinox.provider.errors import RateLimited
+from patinox.provider.errors import ProviderClosed, RateLimited
 from patinox.provider.local.config import MAX_WAITING
 from patinox.provider.local.flight import Home
 from patinox.provider.local.types import Occupancy
@@ -19,6 +19,8 @@ from patinox.provider.local.types import Occupancy
 # Of the requests in flight, the share that may be repeated attempts, and how many always may.
 RETRY_SHARE = 0.2
 RETRY_FLOOR = 3
+
+_CLOSED = "This provider is closed."
 
 
 class Line:
@@ -65,6 +67,7 @@ class Gate:
         self._line = Line(size, longest=longest)
         self._calls: dict[int, asyncio.Future[None]] = {}
         self._home = Home()
+        self._closed = False
 
     @property
     def occupancy(self) -> Occupancy:
@@ -77,13 +80,22 @@ class Gate:
 
         Entering it raises:
             RateLimited: as many wait already as may.
+            ProviderClosed: it was closed.
             ProviderError: it was first used in another event loop.
         """
         return Place(self)
 
+    def close(self) -> None:
+        """Let nobody in any more; who waits is told."""
+        self._closed = True
+        for turn in self._calls.values():
+            _tell_closed(turn)
+
     def enter(self) -> tuple[int, asyncio.Future[None] | None]:
         """Take a number, and what its owner waits for, if anything; raises as `place`."""
         loop = self._home.check()
+        if self._closed:
+            raise ProviderClosed(_CLOSED, hint="Make another and enter it.")
         number = self._line.enter()
         if number is None:
             limit, longest = self._line.size, self._line.longest
@@ -141,6 +153,11 @@ class ColdStarts:
         """Give what a request needs for this."""
         return ColdStart(self)
 
+    def close(self) -> None:
+        """Tell who waits that nothing is loaded any more."""
+        for turn in self.loading.values():
+            _tell_closed(turn)
+
 
 class ColdStart:
     """One request's part in loading a model; leaving it as a context manager ends the load."""
@@ -172,8 +189,17 @@ class ColdStart:
     def ends(self, *, loaded: bool) -> None:
         """Tell the others that the model is loaded, or that it failed; said twice it is ignored."""
         if self._model is not None:
-            self._loading.pop(self._model).set_result(loaded)
+            turn = self._loading.pop(self._model)
+            if not turn.done():  # it was not closed meanwhile
+                turn.set_result(loaded)
             self._model = None
+
+
+def _tell_closed(turn: asyncio.Future[Any]) -> None:
+    """End a wait; the error is for whoever waits, and there need be nobody."""
+    if not turn.done():
+        turn.set_exception(ProviderClosed("This provider was closed while a request waited."))
+        turn.exception()
 
 
 class RetryBudget:

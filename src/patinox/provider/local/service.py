@@ -147,6 +147,8 @@ class ServiceProvider(LifecycleMixin):
     async def aclose(self) -> None:
         """Close what belongs to it; what is under way ends with `ProviderClosed`."""
         self.hang_up()
+        self.gate.close()
+        self.cold.close()
         await self._loads.aclose()
         await self._catalog.aclose()
         if self._own_transport:

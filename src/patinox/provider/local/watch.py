@@ -17,7 +17,7 @@ from typing import Self
 import msgspec
 from msgspec.structs import replace
 
-from patinox.provider.errors import ProviderError
+from patinox.provider.errors import ProviderClosed, ProviderError
 from patinox.provider.local import health
 from patinox.provider.local.accounts import is_breach
 from patinox.provider.local.config import HealthCheckConfig
@@ -146,6 +146,7 @@ class Watch:
         self._used_at = clock()
         self._used = asyncio.Event()
         self._wakes_at: float | None = None
+        self._closed = asyncio.Event()
 
     # Use.
 
@@ -185,8 +186,22 @@ class Watch:
             within = min(within, max(end - self._clock(), LEAST))
         await self._probes.run(name, partial(self._probe, name, within))
 
+    async def rest(self, seconds: float) -> None:
+        """Wait so many seconds.
+
+        Raises:
+            ProviderClosed: the provider is closed, or was meanwhile.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+        raise ProviderClosed("This provider was closed while a request waited.")
+
     async def aclose(self) -> None:
         """Stop probing, and tell that nobody looks at the services any more."""
+        self._closed.set()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._looks_away)
             stack.push_async_callback(self._probes.aclose)
