@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from patinox.provider.local.errors import (
     StreamInterrupted,
 )
 from patinox.provider.local.health import counts_against
-from patinox.provider.local.transport import Transport
+from patinox.provider.local.transport import StreamReply, Transport
 from patinox.provider.local.wire.http import HTTPReply, HTTPRequest, json_request
 from patinox.provider.secret import Secret
 from patinox.testing import EmulatedServer, Exchange, OllamaEmulator
@@ -335,6 +335,62 @@ async def test_a_stream_that_breaks_is_an_interruption(raw_server: Serve) -> Non
                 await reply.read(within=5, phase="idle")
         assert caught.value.retryable
         await transport.aclose()
+
+
+@pytest.fixture
+async def broken(raw_server: Serve) -> AsyncGenerator[StreamReply]:
+    """A reply whose reader paused after "ab", while "cd" came and the connection ended early."""
+    go_on = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: 9\r\n\r\nab")
+        await go_on.wait()
+        writer.write(b"cd")
+
+    transport = Transport()
+    async with raw_server(talk) as url:
+        with await transport.stream(at(url), GET, within=5, connect=5) as reply:
+            assert await reply.read(within=5, phase="idle") == b"ab"
+            go_on.set()
+            while reply._body.exception() is None:  # noqa: ASYNC110, SLF001 - no event tells it
+                await asyncio.sleep(0.001)
+            yield reply
+    await transport.aclose()
+
+
+async def test_what_came_before_a_connection_broke_is_read_first(broken: StreamReply) -> None:
+    assert await broken.read(within=5, phase="idle") == b"cd"
+    for _ in range(2):
+        with pytest.raises(StreamInterrupted):
+            await broken.read(within=5, phase="idle")
+
+
+async def test_what_came_before_a_connection_broke_is_within_the_budget(
+    broken: StreamReply,
+) -> None:
+    with pytest.raises(ResponseTooLarge):
+        await broken.whole(within=5, phase="idle", budget=1)
+    with pytest.raises(ParseError, match="broke before the reply was whole"):
+        await broken.whole(within=5, phase="idle")
+
+
+async def test_a_limit_that_is_over_is_over_for_what_came_before_a_connection_broke(
+    broken: StreamReply,
+) -> None:
+    with pytest.raises(ServiceTimeout):
+        await broken.read(within=0, phase="total")
+
+
+@pytest.mark.parametrize("breaks", ["before", "after"])
+async def test_a_reply_that_is_abandoned_ends_at_once(broken: StreamReply, breaks: str) -> None:
+    error = broken._body.exception()  # noqa: SLF001 - what the HTTP client puts there
+    assert error is not None
+    broken.abandon()
+    if breaks == "after":
+        broken._body.set_exception(error)  # noqa: SLF001
+    with pytest.raises(ProviderClosed):
+        await broken.read(within=5, phase="idle")
 
 
 # What is taken for no reply, although the HTTP client would go on with it.

@@ -57,6 +57,7 @@ class StreamReply:
         self._body = response.content
         self._limit = BodyTimer(response.content)
         self._endpoint = endpoint
+        self._abandoned = False
 
     def __enter__(self) -> Self:
         """Use it."""
@@ -77,7 +78,7 @@ class StreamReply:
 
         Raises:
             ServiceTimeout: nothing came `within` seconds.
-            StreamInterrupted: the connection broke.
+            StreamInterrupted: the connection broke, and all that came before was read.
         """
         return await self._next(within, phase, streaming=True)
 
@@ -111,6 +112,7 @@ class StreamReply:
 
     def abandon(self) -> None:
         """Have whoever reads it told that the provider is closed."""
+        self._abandoned = True
         self._body.set_exception(ProviderClosed(_CLOSED_MEANWHILE))
 
     async def _next(
@@ -128,11 +130,22 @@ class StreamReply:
             return await self._body.readany()
         except Late:
             raise late(self._endpoint.authority, phase, limit) from None
-        except Exception:
+        except Exception as error:
+            if self._abandoned:  # whatever became of the connection since
+                raise ProviderClosed(_CLOSED_MEANWHILE) from None
+            if rest := self._rest(error):
+                return rest
             with _explained(self._endpoint, streaming=streaming):
                 raise
         finally:
             self._limit.stop()
+
+    def _rest(self, error: Exception) -> bytes:
+        """Return what came before the connection broke."""
+        if error is not self._body.exception():
+            return b""
+        # All that is public of the HTTP client raises the error first, and what came would be lost.
+        return self._body._read_nowait(-1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 class Transport:
