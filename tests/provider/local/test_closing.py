@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from patinox.provider.errors import ProviderClosed
-from patinox.provider.local.config import LocalProviderConfig
+from patinox.provider.local.config import LMStudioConfig, LocalProviderConfig
 from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.errors import StreamInterrupted
 from patinox.provider.local.events import AttemptFinished, Event
@@ -20,6 +20,7 @@ from patinox.testing import (
     Exchange,
     LlamaCppEmulator,
     LMStudioEmulator,
+    LMStudioModel,
     OllamaEmulator,
 )
 
@@ -144,3 +145,59 @@ async def test_it_is_told_wherever_a_server_is_waited_for(
         with pytest.raises(ProviderClosed, match=r"^This provider was closed while"):
             await asking
     assert not any(attempt.at_fault for attempt in watching.attempts)
+
+
+# Waits of our own, for no server.
+
+LOADING = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
+BUSY = b'{"error":"server busy, please try again."}'
+
+
+async def _ends_closed(waiting: asyncio.Task[object], local: LocalProvider) -> None:
+    """Close the provider, and have what waits told so at once."""
+    await local.__aexit__(None, None, None)
+    async with asyncio.timeout(5):
+        with pytest.raises(ProviderClosed):
+            await waiting
+
+
+@pytest.mark.parametrize("where", ["gate", "cold start"])
+async def test_who_waits_behind_another_is_told(config_for: ConfigFor, where: str) -> None:
+    gate = {"lmstudio": LMStudioConfig(max_in_flight=1)} if where == "gate" else {}
+    loaded = 8192 if where == "gate" else None
+    async with LMStudioEmulator([LMStudioModel(key="m", loaded_context_length=loaded)]) as server:
+        local = await LocalProvider(config_for(server, **gate)).__aenter__()
+        question = CompletionRequest("m", ["One two three"])
+        async with local.stream_completion(question) as stream:
+            await anext(stream)  # and is not read on
+            waiting = asyncio.create_task(local.complete(question))
+            provider = local.discovery.provider("lmstudio")
+            async with asyncio.timeout(20):
+                # There is no event to wait for.
+                while not (provider.occupancy.waiting or provider.occupancy.in_flight == 2):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            await _ends_closed(waiting, local)
+            with pytest.raises(ProviderClosed):
+                await provider.complete(question)
+        assert provider.occupancy.in_flight == 0
+
+
+@pytest.mark.parametrize("why", [LOADING, BUSY], ids=["loading", "busy"])
+async def test_who_waits_to_ask_again_is_told(config_for: ConfigFor, why: bytes) -> None:
+    asked = asyncio.Event()
+
+    async def later(exchange: Exchange) -> bool:
+        if exchange.path == "/api/chat":
+            await exchange.reply(503, why, headers={"Retry-After": "9"})
+            asked.set()
+        return exchange.path == "/api/chat"
+
+    async with OllamaEmulator() as server:
+        server.faults.append(later)
+        local = await LocalProvider(config_for(server)).__aenter__()
+        waiting = asyncio.create_task(local.complete(CHAT))
+        await asked.wait()
+        async with asyncio.timeout(20):
+            while local.discovery.provider("ollama").occupancy.in_flight:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        await _ends_closed(waiting, local)

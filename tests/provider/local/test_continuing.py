@@ -132,6 +132,73 @@ async def test_ollama_goes_on_with_an_answer_and_the_stream_says_so(config_for: 
             assert probe.json["stream"] is False
 
 
+CALL = (
+    b'{"model":"talker:1b","created_at":"2026-11-01T00:00:00Z","message":{"role":"assistant",'
+    b'"content":"","tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]},"done":false}\n'
+)
+THOUGHT = (
+    b'{"model":"talker:1b","created_at":"2026-11-01T00:00:00Z",'
+    b'"message":{"role":"assistant","content":"","thinking":"Hm."},"done":false}\n'
+)
+
+
+@pytest.mark.parametrize(("last", "why"), [(CALL, "call a tool"), (THOUGHT, "had reasoned")])
+async def test_where_the_rest_breaks_off_where_nobody_can_go_on_all_is_handed_over(
+    config_for: ConfigFor, last: bytes, why: str
+) -> None:
+    kind = "application/x-ndjson"
+    async with OllamaEmulator(models=[talker()]) as one, OllamaEmulator(models=[talker()]) as two:
+        for server in (one, two):  # the first of them breaks off twice, the other answers
+            server.faults += [renders("{}")]
+        one.faults.append(once("/api/chat", breaks_off(OLLAMA_PIECE % b" two", last, kind=kind)))
+        one.faults.insert(1, once("/api/chat", breaks_off(OLLAMA_PIECE % b"One", kind=kind)))
+        places = (called("a", one), called("b", two))
+        config = config_for(*places, preferred_service="a", continuation=True)
+        async with LocalProvider(config) as local:
+            with pytest.raises(StreamInterrupted, match=why) as caught:
+                await local.complete(CompletionRequest(MODEL, ["Count."]))
+    assert caught.value.text == "One two"
+    assert [call.name for call in caught.value.tool_calls] == (["f"] if last is CALL else [])
+    assert caught.value.reasoning == ("Hm." if last is THOUGHT else "")
+    assert not [seen for seen in two.requests if seen.path == "/api/chat"]
+
+
+async def test_many_answers_that_break_off_are_not_all_asked_for_again(
+    config_for: ConfigFor,
+) -> None:
+    release = asyncio.Event()
+    asked = 0
+
+    async def breaks(exchange: Exchange) -> bool:
+        nonlocal asked
+        if exchange.path != "/api/chat" or b"_debug_render_only" in exchange.body:
+            return False
+        asked += 1
+        again = b'"role":"assistant"' in exchange.body.replace(b" ", b"")
+        await exchange.start(200, content_type="application/x-ndjson")
+        await exchange.send(OLLAMA_PIECE % b"One")
+        if again:
+            await release.wait()
+        await asyncio.sleep(0.02)
+        exchange.abort()
+        return True
+
+    async with OllamaEmulator(models=[talker()]) as server:
+        server.faults += [renders("{}"), breaks]
+        async with LocalProvider(config_for(server, continuation=True)) as local:
+            question = CompletionRequest(MODEL, ["Count."])
+            calls = [asyncio.create_task(local.complete(question)) for _ in range(10)]
+            refused = []
+            for call in asyncio.as_completed(calls):
+                with pytest.raises(StreamInterrupted) as caught:
+                    await call
+                refused.append("already" in str(caught.value))
+                if len(refused) == 7:
+                    release.set()
+    assert asked == 10 + 3
+    assert refused == [True] * 7 + [False] * 3
+
+
 async def test_a_whole_answer_is_gone_on_with_too(config_for: ConfigFor) -> None:
     async with OllamaEmulator(models=[talker()]) as server:
         server.faults += [renders("{}"), once("/api/chat", OLLAMA_BREAK)]

@@ -13,6 +13,7 @@ from patinox.provider.errors import AuthenticationError, InvalidRequest, Provide
 from patinox.provider.local.config import (
     Deadlines,
     EndpointConfig,
+    HealthCheckConfig,
     LocalProviderConfig,
     OllamaConfig,
 )
@@ -43,6 +44,7 @@ MODEL = "talker:1b"
 ANSWER = "One two three four."
 CHAT = CompletionRequest(MODEL, ["Count."])
 BUSY = b'{"error":"server busy, please try again."}'
+LOADING = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
 
 
 def talker(**fields: Any) -> OllamaModel:  # noqa: ANN401
@@ -371,6 +373,32 @@ async def test_a_limit_that_is_over_at_once_leaves_no_work_behind(
         with pytest.raises(ServiceTimeout, match="the whole call is over"):
             await ask(local)
         assert all(seen.method == "GET" for seen in server.requests)
+
+
+async def test_to_look_whether_a_model_is_loaded_takes_no_longer_than_the_callers_limit(
+    config_for: ConfigFor,
+) -> None:
+    asked = False
+
+    async def loading(exchange: Exchange) -> bool:
+        nonlocal asked
+        if exchange.path == "/api/chat":
+            asked = True
+            await exchange.reply(503, LOADING)
+            return True
+        return asked and await exchange.hold()
+
+    health = HealthCheckConfig(interval=25, timeout=6, retry_delay=0.1)
+    async with OllamaEmulator(models=[talker()]) as server:
+        config = config_for(server, discovery={"health_check": health})
+        async with LocalProvider(config) as local:
+            await local.list_models()
+            server.faults.append(loading)
+            started = time.monotonic()
+            with pytest.raises(ServiceTimeout) as caught:
+                await local.complete(CompletionRequest(MODEL, ["Count."], timeout=0.4))
+            assert caught.value.phase == "total"
+            assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(
