@@ -24,6 +24,7 @@ from patinox.provider.local.errors import (
     ServiceError,
     ServiceTimeout,
     ServiceUnavailable,
+    StreamInterrupted,
 )
 from patinox.provider.local.failover import Failover, Until
 from patinox.provider.local.ollama import OllamaProvider
@@ -32,6 +33,8 @@ from patinox.provider.types import CompletionRequest, CompletionResponse, Embedd
 from patinox.testing import (
     EmulatedServer,
     Exchange,
+    LlamaCppEmulator,
+    LlamaCppModel,
     LMStudioEmulator,
     LMStudioModel,
     OllamaEmulator,
@@ -338,6 +341,30 @@ async def test_a_key_that_is_refused_is_told_once_and_then_another_server_answer
             assert (await local.complete(CHAT)).service == "open"
             with pytest.raises(AuthenticationError):
                 await local.complete(CompletionRequest(f"locked::{MODEL}", ["Count."]))
+
+
+async def test_what_went_out_without_text_is_not_followed_by_another_servers_answer(
+    config_for: ConfigFor,
+) -> None:
+    token = b'{"token":"A","logprob":-1.0,"bytes":[65],"top_logprobs":[]}'
+    piece = b'{"id":"a","model":"%s","created":1,"choices":[{"index":0,"delta":{},' % MODEL.encode()
+    piece += b'"finish_reason":null,"logprobs":{"content":[%s]}}]}' % token
+
+    async def breaks(exchange: Exchange) -> None:
+        await exchange.start(200, content_type="text/event-stream")
+        for _ in range(70):  # more than is held back
+            await exchange.send(b"data: %s\n\n" % piece)
+        await asyncio.sleep(0.05)  # so that what was sent is read before it is lost
+        exchange.abort()
+
+    model = LlamaCppModel(id=MODEL, reply=ANSWER)
+    async with LlamaCppEmulator([model]) as one, LlamaCppEmulator([model]) as two:
+        one.faults.append(first("/v1/chat/completions", 9, breaks))
+        config = config_for(called("a", one), called("b", two), preferred_service="a")
+        async with LocalProvider(config) as local:
+            with pytest.raises(StreamInterrupted):
+                await local.complete(CompletionRequest(MODEL, ["Count."], logprobs=True))
+        assert "/v1/chat/completions" not in {seen.path for seen in two.requests}
 
 
 # Limits of a request.

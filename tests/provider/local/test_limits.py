@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from patinox.provider.errors import ProviderError, RateLimited
+from patinox.provider.errors import ProviderClosed, ProviderError, RateLimited
 from patinox.provider.local.limits import ColdStarts, Gate, Line, RetryBudget
 from patinox.provider.local.types import Occupancy
 
@@ -163,6 +163,23 @@ def test_a_gate_belongs_to_one_loop() -> None:
         asyncio.run(visit())
 
 
+async def test_who_waits_at_a_gate_that_is_closed_is_told_and_nobody_comes_in_any_more() -> None:
+    gate = Gate(1)
+    leaving = gate.place()
+    leaving.__enter__()
+    with gate.place() as given, gate.place() as waiting:
+        leaving.__exit__()  # in this very moment
+        gate.close()
+        assert given is not None
+        assert waiting is not None
+        await given
+        with pytest.raises(ProviderClosed, match="while a request waited"):
+            await waiting
+        with pytest.raises(ProviderClosed, match="is closed"), gate.place():
+            pass
+    assert gate.occupancy == Occupancy(limit=1)
+
+
 # What always holds.
 
 
@@ -281,6 +298,19 @@ async def test_one_loads_a_model_and_the_others_wait_for_that() -> None:
         first.ends(loaded=False)  # said twice
         assert await waiting is True
         assert list(starts.loading) == ["n"]
+    assert starts.loading == {}
+
+
+async def test_who_waits_for_a_load_is_told_that_the_provider_is_closed() -> None:
+    starts = ColdStarts()
+    with starts.start() as first, starts.start() as second:
+        await first.turn("m")
+        waiting = asyncio.create_task(second.turn("m"))
+        await turn()
+        starts.close()
+        with pytest.raises(ProviderClosed, match="while a request waited"):
+            await waiting
+        first.ends(loaded=True)
     assert starts.loading == {}
 
 
