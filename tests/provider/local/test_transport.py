@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
@@ -655,6 +656,32 @@ async def test_a_reply_that_begins_while_all_is_closed_is_told_to_be_over(
         with await asked as reply, pytest.raises(ProviderClosed):
             await reply.read(within=5, phase="idle")
         await transport.aclose()
+
+
+@pytest.mark.parametrize(("cancelled", "told"), [(False, ProviderClosed), (True, CancelledError)])
+async def test_who_waits_for_a_connection_while_all_is_closed_is_told_so_unless_he_was_cancelled(
+    web_server: Serve,
+    *,
+    cancelled: bool,
+    told: type[BaseException],
+) -> None:
+    async with web_server(Exchange.hold) as server:
+        transport = Transport(pool_size=1)
+        first, second = (
+            asyncio.create_task(transport.send(at(server.url), GET, within=5, connect=5))
+            for _ in range(2)
+        )
+        while not server.requests:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+        transport.hang_up()
+        if cancelled:
+            second.cancel()
+        await transport.aclose()
+        with pytest.raises(ProviderClosed):
+            await first
+        with pytest.raises(told):
+            await second
+        assert second.cancelled() is cancelled
 
 
 async def test_a_connection_that_ended_unseen_is_not_used_again() -> None:

@@ -243,9 +243,10 @@ class Transport:
         try:
             asked = self._request(session, endpoint, request, connect, api_key)
             response = await in_time(within, phase, endpoint.authority, asked)
-        except Exception as error:
-            if self._closed:  # whatever the HTTP client says of it
-                raise ProviderClosed(_CLOSED_MEANWHILE) from error
+        except (Exception, asyncio.CancelledError) as error:
+            # Whatever the HTTP client says of it: whom it has wait for a connection it cancels.
+            if self._closed and not (isinstance(error, asyncio.CancelledError) and _cancelled()):
+                raise ProviderClosed(_CLOSED_MEANWHILE) from None
             with _explained(endpoint):
                 raise
         if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -340,6 +341,12 @@ _CONNECTIONS = "patinox.provider.local.connections"
 def _connections() -> ModuleType:
     # Imported when it is needed: the HTTP client is too heavy for `import patinox`.
     return importlib.import_module(_CONNECTIONS)
+
+
+def _cancelled() -> bool:
+    """Whether somebody cancelled the task that runs."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _host_of(endpoint: Endpoint) -> str:
