@@ -249,6 +249,12 @@ async def test_a_name_without_an_address() -> None:
         await fetch("http://nowhere.invalid")
 
 
+async def test_a_name_that_cannot_be_written_for_a_server_of_names() -> None:
+    with pytest.raises(ServiceUnavailable, match="its name is none that could be") as caught:
+        await Transport().look_up(Endpoint("http", "gpu.lan..", 80), within=5)
+    assert not caught.value.sent
+
+
 async def test_a_connection_that_is_not_accepted(swallower: str) -> None:
     started = time.monotonic()
     with pytest.raises(ServiceTimeout, match="did not accept a connection in time") as caught:

@@ -182,7 +182,7 @@ def _host(text: str) -> str:
             return str(ipaddress.IPv6Address(text))
         except ValueError:
             raise ValueError("its host is not a name or an address") from None
-    labels = text.rstrip(".").split(".")
+    labels = text.removesuffix(".").split(".")  # one dot at the end is the root
     if text and not (_HOST.fullmatch(text) and all(0 < len(label) <= _LABEL for label in labels)):
         raise ValueError("its host is not a name or an address")
     return text.lower()

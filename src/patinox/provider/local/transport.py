@@ -274,6 +274,8 @@ class Transport:
             why = "its name was not resolved in time"
         except OSError as error:
             why = error.strerror or "its name cannot be resolved"
+        except UnicodeError:
+            why = "its name is none that could be looked up"
         raise ServiceUnavailable(f"{endpoint.authority} could not be reached: {why}.", sent=False)
 
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
