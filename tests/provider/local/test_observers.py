@@ -7,6 +7,7 @@ from patinox.provider.local.errors import InvalidConfiguration
 from patinox.provider.local.events import (
     CallContent,
     Event,
+    Observer,
     QueueWaited,
     Server,
 )
@@ -65,6 +66,29 @@ def test_a_fault_of_one_is_logged_once_and_harms_nobody(
     assert (record.name, record.levelno) == ("patinox", logging.WARNING)
     assert "Broken failed" in record.getMessage()
     assert record.exc_info
+
+
+class Chained:
+    """Fails while it handles a failure of its own."""
+
+    def observe(self, event: Event) -> None:
+        try:
+            Broken().observe(event)
+        except KeyError as error:
+            raise ValueError("and another") from error
+
+
+@pytest.mark.parametrize("observer", [Broken(), Chained()])
+def test_of_the_error_of_a_call_nothing_is_logged_with_an_observers_fault(
+    observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        int("my secret")
+    except ValueError:
+        Observers([observer]).tell(EVENT)
+    assert "my secret" not in caplog.text
+    assert "KeyError" in caplog.text
+    assert ("and another" in caplog.text) is isinstance(observer, Chained)
 
 
 @pytest.mark.parametrize("wrong", [None, object(), Notes, "logs"])

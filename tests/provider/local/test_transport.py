@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
@@ -283,6 +284,33 @@ async def test_what_is_no_reply(
             await fetch(url)
         assert caught.value.retryable
         assert str(at(url).port) in caught.value.message
+
+
+KEY = b"Bearer sk-0123456789 and a prompt"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        KEY + b"\r\n\r\n",
+        b"HTTP/1.1 abc " + KEY + b"\r\n\r\n",
+        b"HTTP/1.1 200 " + KEY * 300 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A\x00B: " + KEY + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: " + KEY * 300 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + KEY + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: " + KEY + b"\r\n",
+        CHUNKED + KEY + b"\r\n",
+    ],
+    ids=["no status", "status", "reason", "name", "value", "length", "half a head", "chunk"],
+)
+async def test_what_a_server_repeats_in_broken_http_is_in_no_traceback(
+    said: bytes, raw_server: Serve
+) -> None:
+    async with raw_server(speaks(said)) as url:
+        with pytest.raises(ProviderError) as caught:
+            await fetch(url)
+    assert "sk-" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_port_without_tls(raw_server: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 
 from patinox.provider.checks import shown
@@ -46,10 +47,12 @@ class Observers:
 
     def tell(self, event: Event) -> None:
         """Tell everybody whom it concerns; what goes wrong there is logged, once for each."""
+        handled = sys.exception()
         for each in self._curious if isinstance(event, CallContent) else self._each:
             try:
                 each.observe(event)
             except Exception as error:  # noqa: BLE001  telemetry never breaks what it watches
+                _part(error, handled)
                 self._complain(each, error)
 
     def _complain(self, observer: Observer, error: Exception) -> None:
@@ -63,6 +66,17 @@ class Observers:
             type(observer).__name__,
             exc_info=error,
         )
+
+
+def _part(error: Exception, handled: BaseException | None) -> None:
+    """Part an observer's error from that of the call, which is the caller's and not for a log."""
+    chain: list[BaseException] = [error]
+    for link in chain:
+        if link.__context__ is handled:
+            link.__context__ = None
+        for before in (link.__cause__, link.__context__):
+            if before is not None and all(before is not known for known in chain):
+                chain.append(before)
 
 
 NOBODY = Observers()

@@ -12,6 +12,7 @@ import errno
 import functools
 import importlib
 import io
+import re
 import ssl
 import weakref
 from collections.abc import Generator, Mapping
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 MAX_REPLY = 8 * 2**20
 _CLOSED_MEANWHILE = "This provider was closed while it was being asked."
 _LONG = 2**20
+# Where the HTTP client begins to repeat, in a message, what the server said.
+_SERVERS_WORDS = re.compile(r"[:\n\"]| '")
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -379,7 +382,11 @@ def _wordless(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None]:
-    """Turn the HTTP client's exceptions into ours, each with what it means for this address."""
+    """Turn the HTTP client's exceptions into ours, each with what it means for this address.
+
+    Those that may repeat what the server said are no cause of ours: it may have said the key, or
+    the prompt, and causes stand in every traceback.
+    """
     import aiohttp  # noqa: PLC0415  too heavy for `import patinox`
 
     from patinox.provider.local.connections import (  # noqa: PLC0415
@@ -391,8 +398,8 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
     place = endpoint.authority
     try:
         yield
-    except HeadTooSlow as error:
-        raise late(place, "headers", HEAD_SECONDS) from error
+    except HeadTooSlow:
+        raise late(place, "headers", HEAD_SECONDS) from None
     except aiohttp.ServerTimeoutError as error:
         msg = f"{place} did not accept a connection in time."
         raise ServiceTimeout(msg, phase="connect", seconds=0.0) from error
@@ -400,12 +407,12 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
         msg = f"{place} could not be trusted or does not speak TLS: {error}."
         check = "Check the scheme, http or https."
         raise ServiceUnavailable(msg, sent=False, hint=check) from error
-    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionResetError) as error:
+    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionResetError):
         if streaming:
             msg = f"The connection to {place} broke in the middle of the answer."
-            raise StreamInterrupted(msg, retryable=True) from error
+            raise StreamInterrupted(msg, retryable=True) from None
         msg = f"The connection to {place} broke before the reply was whole."
-        raise ParseError(msg) from error
+        raise ParseError(msg) from None
     except aiohttp.ClientConnectorError as error:
         if error.os_error.errno in _NONE_LEFT:
             raise _exhausted(place, error.os_error) from error
@@ -414,13 +421,13 @@ def _explained(endpoint: Endpoint, *, streaming: bool = False) -> Generator[None
         msg = f"{place} could not be reached: {why}."
         raise ServiceUnavailable(msg, refused=refused, sent=False) from error
     except aiohttp.ClientResponseError as error:
-        what = error.message.partition("\n")[0].rstrip(" :")
+        what = _SERVERS_WORDS.split(error.message)[0].rstrip()
         hint = "Write its address with https://." if what == SPEAKS_TLS else None
         msg = f"{place} does not speak HTTP as it should: {what:.64}."
-        raise ServiceUnavailable(msg, foreign=True, hint=hint) from error
-    except (aiohttp.ClientError, OSError) as error:
+        raise ServiceUnavailable(msg, foreign=True, hint=hint) from None
+    except (aiohttp.ClientError, OSError):
         msg = f"{place} closed the connection without an answer."
-        raise ServiceUnavailable(msg) from error
+        raise ServiceUnavailable(msg) from None
 
 
 def _exhausted(place: str, error: OSError) -> LocalResourcesExhausted:
