@@ -21,6 +21,7 @@ from patinox.provider.local.coordinator import LocalProvider
 from patinox.provider.local.discovery import ServiceDiscovery
 from patinox.provider.local.errors import (
     AllServicesFailed,
+    ModelNotLoaded,
     ServiceError,
     ServiceTimeout,
     ServiceUnavailable,
@@ -304,6 +305,27 @@ async def test_two_who_want_a_cold_model_do_not_load_it_twice(config_for: Config
             answers = await asyncio.gather(*asked)
         assert [answer.text for answer in answers] == [ANSWER] * 5
         assert most == 1
+
+
+async def test_no_server_is_blamed_for_a_load_that_is_waited_for_in_vain(
+    config_for: ConfigFor,
+) -> None:
+    impatient = CompletionRequest(MODEL, ["Count."], deadlines={"first_token": 0.05})
+    async with (
+        LMStudioEmulator([LMStudioModel(key=MODEL, reply=ANSWER)]) as server,
+        LocalProvider(config_for(server)) as local,
+        local.stream_completion(CHAT) as reading,
+    ):
+        await anext(reading)  # and is not read on
+        for _ in range(3):
+            with pytest.raises(ModelNotLoaded, match="for another request in time"):
+                await local.complete(impatient)
+        with pytest.raises(ServiceTimeout, match="the whole call"):
+            await local.complete(CompletionRequest(MODEL, ["Count."], timeout=0.05))
+        service = local.services[0]
+        assert (service.status, service.consecutive_failures) == (ServiceStatus.WARMING, 0)
+        assert (await reading.collect()).text == ANSWER
+        assert local.services[0].status is ServiceStatus.AVAILABLE
 
 
 async def test_if_the_one_who_loads_a_model_fails_another_does(config_for: ConfigFor) -> None:

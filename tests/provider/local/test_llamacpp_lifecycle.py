@@ -152,6 +152,34 @@ async def test_a_load_that_makes_no_progress_is_given_up(
     assert (caught.value.phase, caught.value.seconds) == ("first_token", 3.0)
 
 
+async def test_progress_that_goes_up_and_down_buys_no_time(
+    clock: Any,  # noqa: ANN401
+    passing: Callable[[float], Any],
+) -> None:
+    looks = 0
+
+    async def flips(exchange: Exchange) -> bool:
+        nonlocal looks
+        if exchange.path != "/v1/models":
+            return False
+        looks += 1
+        assert looks < 200, "it still waits"
+        progress = b'{"stages":["a"],"current":"a","value":0.%d}' % (looks % 2 + 1)
+        status = b'{"value":"loading","progress":%s}' % progress
+        await exchange.reply(200, b'{"data":[{"id":"acme/owl-GGUF:Q4_K_M","status":%s}]}' % status)
+        return True
+
+    async with (
+        LlamaCppEmulator([OWL], load_seconds=1.0) as server,
+        LlamaCppProvider(server.url, IMPATIENT, clock=clock) as llama,
+    ):
+        await llama.list_models()  # so that it is known for a router
+        server.faults.append(flips)
+        llama.pause = passing
+        with pytest.raises(ServiceTimeout, match="stays loading"):
+            await llama.ensure_loaded("owl")
+
+
 async def test_a_load_with_progress_may_take_longer_than_that(
     clock: Any,  # noqa: ANN401
 ) -> None:

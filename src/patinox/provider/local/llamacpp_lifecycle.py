@@ -206,11 +206,14 @@ class LlamaCppLifecycle(ServiceProvider):
 
     async def _watched(self, info: ModelInfo, until: str) -> AsyncGenerator[State]:
         """Look at a model now and again, until it is what it is to be; progress buys time."""
-        last, since = State(value=""), self._clock()
+        before: tuple[str, str | None] | None = None
+        most, since = 0.0, self._clock()
         while (state := await self._state(info)).value != until:
             yield state
-            if state != last:
-                last, since = state, self._clock()
+            progress = state.progress or Progress()
+            stage, fraction = (state.value, progress.current), progress.fraction or 0.0
+            if stage != before or fraction > most:
+                before, most, since = stage, max(fraction, most), self._clock()
             elif self._clock() - since > self.config.deadlines.first_token:
                 raise self._stuck(info, state)
             await self.pause(_LOOK)

@@ -21,7 +21,12 @@ from patinox.provider.local.answer import Answer
 from patinox.provider.local.catalog import Catalog, Clock
 from patinox.provider.local.config import Deadlines, ServiceConfig
 from patinox.provider.local.endpoint import Endpoint, parse_endpoint
-from patinox.provider.local.errors import InvalidConfiguration, ServiceUnavailable
+from patinox.provider.local.errors import (
+    InvalidConfiguration,
+    ModelNotLoaded,
+    ServiceTimeout,
+    ServiceUnavailable,
+)
 from patinox.provider.local.events import Observer, Operation
 from patinox.provider.local.features import Lacks, Prompt
 from patinox.provider.local.lifecycle import LifecycleMixin
@@ -309,12 +314,21 @@ class ServiceProvider(LifecycleMixin):
     async def found(self, model: ModelId, limit: Limit, cold: ColdStart) -> ModelInfo:
         """Find the model; where the server would load it twice, wait for the one who loads it."""
         info = await self.resolve_in_time(model, *limit())
-        if self.loads_twice and info.loaded is False:
-            loaded = await in_time(*limit(), self.label, cold.turn(info.id))
-            if loaded:
-                self._catalog.forget()
-                info = await self.resolve_in_time(model, *limit())
+        cold_here = self.loads_twice and info.loaded is False
+        if cold_here and await self._loaded_by_another(info, limit, cold):
+            self._catalog.forget()
+            info = await self.resolve_in_time(model, *limit())
         return info
+
+    async def _loaded_by_another(self, info: ModelInfo, limit: Limit, cold: ColdStart) -> bool:
+        try:
+            return await in_time(*limit(), self.label, cold.turn(info.id))
+        except ServiceTimeout as error:
+            if error.phase == "total":
+                raise
+            msg = f"{self.label} did not load {info.id!r} for another request in time."
+            # No fault of the server's: it was not asked.
+            raise ModelNotLoaded(msg, service=self.id) from None
 
     async def resumed(self, request: Prompt, model: ModelId, text: str) -> Prompt:  # noqa: ARG002  for subclasses
         """Return the request that goes on where `text`, the answer so far, ends.
