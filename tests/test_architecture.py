@@ -26,7 +26,8 @@ FLOORS = """
     provider/lifecycle provider/toolloop
     provider/config local/config local/endpoint local/dialects/
     local/configfile local/variables local/environment
-    local/waiting local/transport local/connections local/flight local/limits | embedded/
+    local/waiting local/explaining local/transport local/connections local/flight local/limits \
+        | embedded/
     local/health local/routing local/retrying local/holding local/catalog local/observers \
         local/tally
     local/lifecycle local/spec local/nearest local/link local/finding local/features \
@@ -55,7 +56,7 @@ ALONE = {  # rooms that import no other room
 ONLY = {  # what is imported, or read, in these rooms only
     "PIL": ("provider/images", "it belongs to the extra `vision`"),
     "aiohttp": (
-        "local/transport local/connections",
+        "local/transport local/explaining local/connections",
         "the HTTP client can be replaced in one place",
     ),
     "docstring_parser": ("provider/tools", "it is imported by those who have tools"),
