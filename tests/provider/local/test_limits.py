@@ -314,6 +314,18 @@ async def test_who_waits_for_a_load_is_told_that_the_provider_is_closed() -> Non
     assert starts.loading == {}
 
 
+async def test_where_nobody_waits_for_a_load_nothing_is_said_of_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    starts = ColdStarts()
+    with starts.start() as alone:
+        await alone.turn("m")
+        starts.close()
+    gc.collect()
+    await turn()
+    assert caplog.messages == []
+
+
 async def test_if_the_one_who_loads_fails_the_next_one_does() -> None:
     starts = ColdStarts()
     with starts.start() as second, starts.start() as third:
