@@ -199,3 +199,8 @@ def test_an_unknown_service_ends_with_those_that_are_there(run: Run) -> None:
     assert run("models", "-s", "olama").err.splitlines()[1:] == [
         "  Did you mean ollama? There are: ollama, embedded."
     ]
+    assert run("models", "-s", "lmstudio").err.splitlines() == [
+        "  There is no service 'lmstudio' here.",
+        "  Start it: `lms server start`; more: patinox doctor",
+    ]
+    assert run("show", "nope", "--json").json["error"]["retryable"] is False

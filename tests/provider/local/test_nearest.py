@@ -49,3 +49,11 @@ def test_the_nearest_of_very_many_long_names_are_found_at_once() -> None:
 def test_a_slip_in_the_first_letter_is_seen_among_many_others() -> None:
     others = [ModelInfo(id=f"other-model-{number}:1b", service="ollama") for number in range(500)]
     assert nearest_names("klama3.2", [*others, *MODELS]) == ("ollama::llama3.2:3b",)
+
+
+def test_where_only_the_demo_model_is_here_that_is_said() -> None:
+    toy = ModelInfo(id="patinox-tiny", service="embedded", demo=True)
+    wanted = ModelId("llama3.2:3b")
+    assert "No model server answers" in str(model_not_found(wanted, [toy], where="any service"))
+    both = [toy, ModelInfo(id="qwen3:4b", service="ollama")]
+    assert "All: patinox models" in str(model_not_found(wanted, both, where="any service"))
