@@ -323,7 +323,7 @@ async def test_where_nobody_waits_for_a_load_nothing_is_said_of_its_end(
         starts.close()
     gc.collect()
     await turn()
-    assert caplog.messages == []
+    assert not [said for said in caplog.messages if "never retrieved" in said]
 
 
 async def test_if_the_one_who_loads_fails_the_next_one_does() -> None:
