@@ -1,6 +1,7 @@
 """The one place that touches the network: what it never does, and what it says goes wrong."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -600,6 +601,28 @@ async def test_a_kept_connection_that_died_is_replaced_unseen(web_server: Serve)
             FAULTS["stale_keepalive"].install(server, times=1, calls=["probe"])
             reply = await transport.send(at(server.url), GET, within=5, connect=5)
             assert reply.body == b"here"
+        await transport.aclose()
+
+
+async def test_where_several_kept_connections_died_a_new_one_is_made(raw_server: Serve) -> None:
+    together = asyncio.Barrier(3)
+    first = True
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if first:
+            await together.wait()
+        writer.write(OK + b"Content-Length: 4\r\n\r\nhere")
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")  # another request is what it cannot bear
+        writer.transport.abort()
+
+    async with raw_server(talk) as url:
+        transport = Transport()
+        await asyncio.gather(*(transport.send(at(url), GET, within=5, connect=5) for _ in range(3)))
+        first = False
+        reply = await transport.send(at(url), GET, within=5, connect=5)
+        assert reply.body == b"here"
         await transport.aclose()
 
 

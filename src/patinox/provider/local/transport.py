@@ -325,6 +325,8 @@ class Transport:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if last or not _wordless(error):
                     raise
+                # Others that were kept may have ended with this one.
+                session = self._open(keep=False)
         raise AssertionError  # the last attempt returns or raises
 
 
