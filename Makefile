@@ -2,7 +2,7 @@
 
 BIN := .venv/bin
 READY := .venv/ready
-# One more than there are cores: a third of the time of a test is waiting.
+# One more than there are cores: tests wait, too.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help setup run test check unit slow lint types coverage soak mutants format docs bench lock clean

@@ -38,13 +38,7 @@ def rm(setup: Setup, out: Output, name: str, *, yes: bool) -> int:
 async def _to_delete(local: LocalProvider, setup: Setup, name: str) -> Chosen:
     """Find the model; raises where it could not be deleted, or where another could be meant."""
     chosen = await find_model(local, name, setup)
-    homes = await ModelLookup(local.discovery).homes(chosen.wanted)
-    if len(homes) > 1:
-        names = ", ".join(str(info.model_id) for info in homes)
-        raise InvalidRequest(
-            f"Several services have {name!r}: {names}.",
-            hint="Name the one that is meant.",
-        )
+    await ModelLookup(local.discovery).refuse_several(chosen.wanted)
     refusal = await local.discovery.provider(chosen.info.service).refused(Operation.DELETE)
     if refusal is not None:
         raise refusal

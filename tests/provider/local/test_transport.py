@@ -373,19 +373,24 @@ async def test_a_stream_that_breaks_is_an_interruption(raw_server: Serve) -> Non
         await transport.aclose()
 
 
+def in_two_parts(length: int, go_on: asyncio.Event) -> Callable[..., Any]:
+    """Send "ab" of a body of this length, and later "cd"."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"Content-Length: %d\r\n\r\nab" % length)
+        await go_on.wait()
+        writer.write(b"cd")
+
+    return talk
+
+
 @pytest.fixture
 async def broken(raw_server: Serve) -> AsyncGenerator[StreamReply]:
     """A reply whose reader paused after "ab", while "cd" came and the connection ended early."""
     go_on = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(OK + b"Content-Length: 9\r\n\r\nab")
-        await go_on.wait()
-        writer.write(b"cd")
-
     transport = Transport()
-    async with raw_server(talk) as url:
+    async with raw_server(in_two_parts(9, go_on)) as url:
         with await transport.stream(at(url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=5, phase="idle") == b"ab"
             go_on.set()
@@ -823,15 +828,8 @@ async def test_a_limit_that_is_over_ends_what_comes_for_ever(raw_server: Serve) 
 
 async def test_a_pause_between_two_waits_is_nobodys_delay(raw_server: Serve) -> None:
     go_on = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(OK + b"Content-Length: 4\r\n\r\nab")
-        await go_on.wait()
-        writer.write(b"cd")
-
     transport = Transport()
-    async with raw_server(talk) as url:
+    async with raw_server(in_two_parts(4, go_on)) as url:
         with await transport.stream(at(url), GET, within=5, connect=5) as reply:
             assert await reply.read(within=5, phase="first_token") == b"ab"
             reply._limit.start(0.01)  # noqa: SLF001 - a wait that ends before it is late

@@ -11,7 +11,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 
-from patinox.provider.errors import CapabilityNotSupported, InvalidRequest, ProviderError
+from patinox.provider.errors import CapabilityNotSupported, ProviderError
 from patinox.provider.lifecycle import (
     LoadedModel,
     Operation,
@@ -168,11 +168,7 @@ class LifecycleFace(ABC):
 
     async def _only_home(self, model: ModelId | str) -> tuple[ServiceProvider, ModelId]:
         home, wanted = await self._home(model)
-        homes = await ModelLookup(self.discovery).homes(ModelId.parse(model))
-        if len(homes) > 1:
-            names = ", ".join(str(info.model_id) for info in homes)
-            msg = f"Several services have {str(model)!r}: {names}."
-            raise InvalidRequest(msg, hint="Name the one that is meant.")
+        await ModelLookup(self.discovery).refuse_several(ModelId.parse(model))
         return home, wanted
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from patinox.provider.errors import (
     AuthenticationError,
     CapabilityNotSupported,
+    InvalidRequest,
     ProviderClosed,
     ProviderError,
 )
@@ -186,8 +187,12 @@ class ModelLookup:
         lists = await asyncio.gather(*(ask(known) for known in asked))
         return {known.info.id: found for known, found in zip(asked, lists, strict=True)}
 
-    async def homes(self, wanted: ModelId) -> list[ModelInfo]:
-        """Find the model on every service that lists it, on the slow ones too; sorted."""
+    async def refuse_several(self, wanted: ModelId) -> None:
+        """Make sure, before anything is lost, that no two services may be meant, slow ones too.
+
+        Raises:
+            InvalidRequest: several have the model.
+        """
         lists = await self.lists()
         there = list[ModelInfo]()
         for known in self._discovery.meant(wanted.provider_hint):
@@ -195,7 +200,10 @@ class ModelLookup:
             info = known.provider.among(models, wanted) if isinstance(models, list) else None
             if info is not None:
                 there.append(info)
-        return sorted(there, key=lambda info: info.service)
+        if len(there) > 1:
+            names = ", ".join(sorted(str(info.model_id) for info in there))
+            msg = f"Several services have {str(wanted)!r}: {names}."
+            raise InvalidRequest(msg, hint="Name the one that is meant.")
 
     async def _not_found(self, wanted: ModelId) -> ProviderError:
         known = self._discovery.services
